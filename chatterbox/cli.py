@@ -252,7 +252,9 @@ def _compile(flags: argparse.Namespace) -> int:
     for model_config in configs_of(config, load(ServerConfig, vars(flags)).models).values():
         for line in compile_model(model_config, logging.warning):
             print(line)
-    print(f"Compiled in {time.monotonic() - started:.1f} s; kept in {config.data_dir / 'compiled'}")
+    print(
+        f"Compiled in {time.monotonic() - started:.1f} s; cached in {config.data_dir / 'compiled'}"
+    )
     return 0
 
 

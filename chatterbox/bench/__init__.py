@@ -1,1 +1,1 @@
-"""Load from outside: what a client of the server measures. Imports nothing of the server."""
+"""Benchmark of a running server over HTTP. Imports nothing of the server."""

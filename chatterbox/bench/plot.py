@@ -42,7 +42,7 @@ def draw(levels: Sequence[Level], title: str, path: Path, knee: Level | None = N
     rtf.set_title("Real-time factor, waiting included")
     line(rtf, "o-", STRONG, lambda v: v.rtf and v.rtf.mean, "mean")
     line(rtf, "s--", PALE, lambda v: v.rtf and v.rtf.p95, "p95")
-    audio.set_title("Seconds of audio made a second")
+    audio.set_title("Seconds of audio per second")
     line(audio, "o-", STRONG, lambda v: v.audio_per_s)
     wrong.set_title("Errors and gaps, % of the requests")
     line(wrong, "x-", BAD, lambda v: 100 - 100 * v.succeeded / v.requests, "errors")

@@ -75,8 +75,8 @@ class EditableGraph:
 
     def quantized_weight(self, node: NodeProto) -> BlockQuantized | None:
         """Return the weight of a MatMulNBits; None if it is not stored or has reordered columns."""
-        given, names = attributes(node), [*node.input, "", ""]
-        outputs, count = given["N"], -(-given["K"] // given["block_size"])
+        attrs, names = attributes(node), [*node.input, "", ""]
+        outputs, count = attrs["N"], -(-attrs["K"] // attrs["block_size"])
         codes, scales, zeros = (self.constant(name) if name else None for name in names[1:4])
         if codes is None or scales is None or (zeros is None and names[3]) or names[4]:
             return None
@@ -84,9 +84,9 @@ class EditableGraph:
             codes=codes.reshape(outputs, count, -1),
             scales=scales.reshape(outputs, count),
             zero_points=None if zeros is None else zeros.reshape(outputs, -1),
-            bits=given.get("bits", 4),
-            block=given["block_size"],
-            inputs=given["K"],
+            bits=attrs.get("bits", 4),
+            block=attrs["block_size"],
+            inputs=attrs["K"],
         )
 
     def scalar(self, name: str) -> float | None:
@@ -127,23 +127,23 @@ class EditableGraph:
         old = [node for node in self.nodes if not any(name in new for name in node.output)]
         nodes: list[NodeProto] = []
 
-        def place(node: NodeProto) -> None:
+        def insert(node: NodeProto) -> None:
             for name in node.output:
                 new.pop(name, None)
             for name in inputs_of(node):
                 if name in new:
-                    place(new[name])
+                    insert(new[name])
             nodes.append(node)
 
         for node in old:
-            place(node)
+            insert(node)
         while new:
-            place(next(iter(new.values())))
+            insert(next(iter(new.values())))
         _set_nodes(self.graph, nodes)
         _set_nodes(self.graph, ancestors(self.graph, [o.name for o in self.graph.output])[0])
         drop_unused_initializers(self.graph)
         used = {node.domain for node in nodes}
-        if MICROSOFT in used - {known.domain for known in self.model.opset_import}:
+        if MICROSOFT in used - {opset.domain for opset in self.model.opset_import}:
             self.model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
         return sum(bool(group.nodes) for group in self._new)
 
@@ -226,16 +226,16 @@ def extract(
     outputs: Sequence[onnx.ValueInfoProto],
 ) -> onnx.ModelProto:
     """Return the part of `model` that computes `outputs` from `inputs`, any tensors of it."""
-    graph, given = model.graph, {i.name for i in inputs}
-    nodes, names = ancestors(graph, [o.name for o in outputs], given)
+    graph, boundary = model.graph, {i.name for i in inputs}
+    nodes, names = ancestors(graph, [o.name for o in outputs], boundary)
     needed = {n for node in nodes for n in inputs_of(node)} | {o.name for o in outputs}
-    weights = [w for w in graph.initializer if w.name in needed - given]
+    weights = [w for w in graph.initializer if w.name in needed - boundary]
     declared = {i.name for i in graph.input} - {w.name for w in graph.initializer}
-    missing = sorted((declared & names) - given)
+    missing = sorted((declared & names) - boundary)
     assert not missing, f"the part also needs {missing}"
-    made = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    made.graph.CopyFrom(helper.make_graph(nodes, graph.name, inputs, outputs, weights))
-    return made
+    part = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    part.graph.CopyFrom(helper.make_graph(nodes, graph.name, inputs, outputs, weights))
+    return part
 
 
 def remove_dead_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -261,17 +261,17 @@ def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProt
 def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy with model-local functions inlined and Constant nodes turned into
     initializers."""
-    made = inliner.inline_local_functions(model) if model.functions else copy_model(model)
-    kept = []
-    for node in made.graph.node:
+    copy = inliner.inline_local_functions(model) if model.functions else copy_model(model)
+    nodes = []
+    for node in copy.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
-            tensor = made.graph.initializer.add()
+            tensor = copy.graph.initializer.add()
             tensor.CopyFrom(node.attribute[0].t)
             tensor.name = node.output[0]
         else:
-            kept.append(node)
-    _set_nodes(made.graph, kept)
-    return made
+            nodes.append(node)
+    _set_nodes(copy.graph, nodes)
+    return copy
 
 
 def value_info(name: str, kind: int, rank: int) -> onnx.ValueInfoProto:
@@ -305,9 +305,9 @@ def drop_unused_initializers(graph: onnx.GraphProto) -> None:
     """Drop initializers that no node or output uses."""
     used = {output.name for output in graph.output}
     used |= {name for node in graph.node for name in inputs_of(node)}
-    kept = [i for i in graph.initializer if i.name in used]
+    initializers = [i for i in graph.initializer if i.name in used]
     del graph.initializer[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend(initializers)
 
 
 def _set_nodes(graph: onnx.GraphProto, nodes: Sequence[NodeProto]) -> None:

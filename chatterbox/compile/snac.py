@@ -122,10 +122,10 @@ def _compile(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) ->
         try:
             decoder = SnacDecoder(crop_session, draw=published_noise, carrying=carried)
             jobs = stream_jobs(decoder, tokens, repeat(hop))
-            made = np.concatenate([decoder.run([job])[0].samples for job in jobs])
+            decoded = np.concatenate([decoder.run([job])[0].samples for job in jobs])
         except Exception as fault:
             raise UnsupportedGraph(f"{name}, it cannot be run: {first_line(fault)}") from fault
-        proofs[name] = figure = snr_db(wave[0, 0], made)
+        proofs[name] = figure = snr_db(wave[0, 0], decoded)
         if figure < min_snr_db:
             raise UnsupportedGraph(f"{name}, it came out {figure:.0f} dB alike")
 
@@ -198,7 +198,7 @@ def _can_batch(decoder: SnacDecoder, min_snr_db: float) -> bool:
 def _draws_by_block(graph: EditableGraph, ups: list[str]) -> list[RandomOp]:
     """Return each block's random tensor, which is combined with the output of the block's
     transposed convolution. `ups` are these outputs. Raises UnsupportedGraph if a block has none."""
-    found: dict[int, RandomOp] = {}
+    by_depth: dict[int, RandomOp] = {}
     draws = find_randoms(graph.model)
     for draw in draws:
         tensor, depth = draw.name, 0
@@ -206,10 +206,10 @@ def _draws_by_block(graph: EditableGraph, ups: list[str]) -> list[RandomOp]:
             tensor = graph.consumers[tensor][0].output[0]
             _, sources = ancestors(graph.graph, [tensor], [draw.name])
             depth = len(sources.intersection(ups))
-        found[depth] = draw
+        by_depth[depth] = draw
     is_normal = all(d == RandomOp(d.name, "normal", 0.0, 1.0) for d in draws)
-    if not is_normal or len(draws) != len(BLOCKS) or sorted(found) != [1, 2, 3, 4]:
+    if not is_normal or len(draws) != len(BLOCKS) or sorted(by_depth) != [1, 2, 3, 4]:
         raise UnsupportedGraph(
             f"{len(draws)} draws, not one of normal numbers in each of its blocks"
         )
-    return [found[depth] for depth in sorted(found)]
+    return [by_depth[depth] for depth in sorted(by_depth)]

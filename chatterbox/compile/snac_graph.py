@@ -26,8 +26,8 @@ AXIS = 2
 
 def draw_in_single_precision(model: onnx.ModelProto) -> None:
     """Draw half-precision noise in single precision and cast it, since CPUs have no fp16 kernel."""
-    known = onnx.shape_inference.infer_shapes(model).graph.value_info
-    half = {v.name for v in known if v.type.tensor_type.elem_type == TensorProto.FLOAT16}
+    value_info = onnx.shape_inference.infer_shapes(model).graph.value_info
+    half = {v.name for v in value_info if v.type.tensor_type.elem_type == TensorProto.FLOAT16}
     graph = EditableGraph(model)
     for node in graph.of_type(*RANDOM_OPS):
         name = node.output[0]
@@ -136,10 +136,10 @@ class _Edit:
 
     def convolve(self, node: NodeProto) -> None:
         """Rewrite a convolution. Its output lags because it reads steps on both sides."""
-        given = attributes(node)
-        reach = (self.taps(node) - 1) // 2 * given.get("dilations", [1])[0]
+        attrs = attributes(node)
+        reach = (self.taps(node) - 1) // 2 * attrs.get("dilations", [1])[0]
         lag = self._lag.get(node.input[0])
-        keeps_length = given.get("pads") == [reach, reach] and given.get("strides", [1]) == [1]
+        keeps_length = attrs.get("pads") == [reach, reach] and attrs.get("strides", [1]) == [1]
         if lag is None or not keeps_length:
             raise UnsupportedGraph(f"{node.name} is not a convolution that keeps its length")
         node.input[0] = self._joined(node.input[0], 2 * reach, reach)
@@ -150,13 +150,13 @@ class _Edit:
         """Rewrite a transposed convolution whose kernel is two strides wide: each stride of the
         output is the sum of two matrix products, of a step and of its previous step. For few steps
         these take half the time, because onnxruntime packs the weights of products in advance."""
-        given, stride = attributes(node), BLOCKS[block][0]
-        fits = given.get("pads") == [stride // 2] * 2 and given.get("group", 1) == 1
+        attrs, stride = attributes(node), BLOCKS[block][0]
+        fits = attrs.get("pads") == [stride // 2] * 2 and attrs.get("group", 1) == 1
         stored = self.graph.stored.keys() >= {*node.input[1:]}
         if self.taps(node) != 2 * stride or not fits or not stored:
             raise UnsupportedGraph(f"{node.name} has a kernel of another form")
-        x, made = node.input[0], node.output[0]
-        new = self.graph.new(made)
+        x, output = node.input[0], node.output[0]
+        new = self.graph.new(output)
         by_step = new.add("Transpose", [self._joined(x, 1, 1)], "in", perm=[0, 2, 1])
         kernel = self.graph.values(node.input[1])
         products = []
@@ -172,8 +172,8 @@ class _Edit:
         if len(node.input) > 2:
             bias = new.stored("bias", self.graph.values(node.input[2])[:, None])
             whole = new.add("Add", [whole, bias], "all")
-        self.cut(whole, self.bound(start_name(block)), self.number(END), made)
-        self._lag[made] = 0
+        self.cut(whole, self.bound(start_name(block)), self.number(END), output)
+        self._lag[output] = 0
 
     def align(self, node: NodeProto) -> None:
         """Delay the inputs of any other operator so that all end at the same time."""
@@ -190,20 +190,20 @@ class _Edit:
 
     def _joined(self, x: str, steps: int, at_start: int) -> str:
         """Return the carried state followed by `x`. The last `steps` become the next state."""
-        place = len(self.carried)
+        index = len(self.carried)
         self.carried.append((x, at_start))
         kind, channels = self._kinds.get(x, (TensorProto.FLOAT, 1))
-        given, told = carry_in_name(place), carry_out_name(place)
+        state_in, state_out = carry_in_name(index), carry_out_name(index)
         graph = self._model.graph
-        for name, declared in ((given, graph.input), (told, graph.output)):
+        for name, declared in ((state_in, graph.input), (state_out, graph.output)):
             dims = [1, channels, f"{name}.steps"]
             declared.append(helper.make_tensor_value_info(name, kind, dims))
-        joined = self.graph.new(given).add("Concat", [given, x], "joined", axis=AXIS)
-        self.cut(joined, self.number(-steps), self.number(END), told)
+        joined = self.graph.new(state_in).add("Concat", [state_in, x], "joined", axis=AXIS)
+        self.cut(joined, self.number(-steps), self.number(END), state_out)
         return joined
 
 
 def _set(node: NodeProto, **changed: Any) -> None:
-    given = attributes(node) | changed
+    attrs = attributes(node) | changed
     del node.attribute[:]
-    node.attribute.extend(helper.make_attribute(k, v) for k, v in given.items())
+    node.attribute.extend(helper.make_attribute(k, v) for k, v in attrs.items())

@@ -47,8 +47,8 @@ def fuse_gelu(model: onnx.ModelProto) -> int:
     """Rewrite every x/2 · (1 + erf(x/√2)) and return their number. Exact except for rounding."""
     graph = EditableGraph(model)
     for erf in graph.of_type("Erf"):
-        if (found := _gelu_around(erf, graph)) is not None:
-            x, output = found
+        if (gelu := _gelu_around(erf, graph)) is not None:
+            x, output = gelu
             graph.new(output).add("Gelu", [x], "", MICROSOFT)
     return graph.rewrite()
 
@@ -98,8 +98,10 @@ def fast_snake(model: onnx.ModelProto) -> int:
         whole = new.add("Floor", [raised], "whole")  # onnxruntime's Round is three times slower
         r = new.add("Sub", [turns, whole], "r")
         r2 = new.add("Mul", [r, r], "r2")
-        made = powers.pop()
+        polynomial = powers.pop()
         for i, power in reversed(list(enumerate(powers, 1))):
-            made = new.add("Add", [new.add("Mul", [made, r2], f"times{i}"), power], f"plus{i}")
-        new.add("Mul", [made, r2])
+            polynomial = new.add(
+                "Add", [new.add("Mul", [polynomial, r2], f"times{i}"), power], f"plus{i}"
+            )
+        new.add("Mul", [polynomial, r2])
     return graph.rewrite()

@@ -49,9 +49,9 @@ def unpack_attention(model: onnx.ModelProto) -> None:
     graph = EditableGraph(model)
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
 
-    def split(name: str, what: str, count: int, axis: int) -> list[str]:
-        given = {"axis": axis} | ({"num_outputs": count} if opset >= 18 else {})
-        return new.add_many("Split", [name], [f"{what}.{i}" for i in range(count)], **given)
+    def split(name: str, prefix: str, count: int, axis: int) -> list[str]:
+        attrs = {"axis": axis} | ({"num_outputs": count} if opset >= 18 else {})
+        return new.add_many("Split", [name], [f"{prefix}.{i}" for i in range(count)], **attrs)
 
     for node in graph.of_type(ATTENTION):
         inputs = [*node.input, *[""] * (BIAS + 1 - len(node.input))]
@@ -83,8 +83,8 @@ def _tensors_around(softmax: NodeProto, graph: EditableGraph) -> list[str]:
     scores = graph.producer_of(softmax.input[0], "Add", "MatMul", *SCALING)
     while scores is not None and scores.op_type != "MatMul":
         names += scores.input
-        made = (graph.producer_of(name, "MatMul", *SCALING) for name in scores.input)
-        scores = next(filter(None, made), None)
+        producers = (graph.producer_of(name, "MatMul", *SCALING) for name in scores.input)
+        scores = next(filter(None, producers), None)
     weighted = graph.only_consumer(softmax.output[0], "MatMul")
     if scores is None or weighted is None:
         return []
@@ -97,22 +97,22 @@ def _tensors_around(softmax: NodeProto, graph: EditableGraph) -> list[str]:
 
 def observe(runs: Sequence[Feeds], names: Sequence[str]) -> Observed:
     """Collect the properties of tensors from runs of different length."""
-    found = Observed()
+    observed = Observed()
     for name in names:
         values = [run[name] for run in runs]
         first, ranks = values[0], {value.ndim for value in values}
         if ranks == {4} and len({value.shape[2:] for value in values}) == 1:
-            found.heads[name] = first.shape[2]
+            observed.heads[name] = first.shape[2]
         of_one_width = ranks == {3} and len({value.shape[2] for value in values}) == 1
         if of_one_width and first.dtype == np.float32:
-            found.widths[name] = first.shape[2]
+            observed.widths[name] = first.shape[2]
         if all(v.size == 1 for v in values) and len({float(v.item()) for v in values}) == 1:
-            found.factors[name] = float(first.item())
+            observed.factors[name] = float(first.item())
         if not any(np.any(value) for value in values):
-            found.zeros.add(name)
+            observed.zeros.add(name)
         if 1 not in ranks and 0 not in ranks and all(np.all(value) for value in values):
-            found.nonzeros.add(name)  # tensors with one axis are lengths, not masks
-    return found
+            observed.nonzeros.add(name)  # tensors with one axis are lengths, not masks
+    return observed
 
 
 def fuse_attention(model: onnx.ModelProto, observed: Observed) -> int:
@@ -126,8 +126,8 @@ def fuse_attention(model: onnx.ModelProto, observed: Observed) -> int:
         if all(name in harmless.get(i, ()) for i, name in optional):
             del node.input[QUERY_KEY_VALUE:]
     for softmax in graph.of_type("Softmax"):
-        if (found := _match(softmax, graph, observed)) is not None:
-            inputs, output, options = found
+        if (match := _match(softmax, graph, observed)) is not None:
+            inputs, output, options = match
             graph.new(output).add(ATTENTION, inputs, "", MICROSOFT, **options)
     return graph.rewrite()
 

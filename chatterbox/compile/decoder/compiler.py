@@ -90,13 +90,13 @@ def _compile_whole(
     """Compile the decoder as one graph. `reason` says why it was not cut."""
     model = draws_to_inputs(facts)
     session = open_graph(with_phase_inputs(model, facts, wide=False))
-    made = run_proof(facts, session, WAVEFORM)
-    found = compare(facts.proof_values[WAVEFORM], made, on_gpu=on_gpu, sound=True)
-    proofs = {"whole": found.text}
-    if not found.is_equal:
-        note = f"with draws as inputs only {found.text}"
+    waveform = run_proof(facts, session, WAVEFORM)
+    result = compare(facts.proof_values[WAVEFORM], waveform, on_gpu=on_gpu, sound=True)
+    proofs = {"whole": result.text}
+    if not result.is_equal:
+        note = f"with draws as inputs only {result.text}"
         return Compilation(CompiledDecoder("as published", note), proofs=proofs)
-    note = f"{reason}; its draws are inputs, {found.text}"
+    note = f"{reason}; its draws are inputs, {result.text}"
     compiled = CompiledDecoder("whole", note, randoms=facts.draws, sums=facts.sums)
     return Compilation(compiled, {"decoder": with_phase_inputs(model, facts, wide=True)}, proofs)
 

@@ -57,7 +57,7 @@ def find_crossings(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
     """Return the tensors copied from host to device and those copied from device to host.
     onnxruntime computes on the host what depends only on shapes."""
     stored = {i.name for i in model.graph.initializer}
-    given = {i.name for i in model.graph.input}
+    graph_inputs = {i.name for i in model.graph.input}
     host: set[str] = set()
     down: set[str] = set()
     up: set[str] = set()
@@ -71,7 +71,7 @@ def find_crossings(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
             stored |= set(node.output)
         else:
             down |= {name for i, name in inputs if name in host and i not in needed}
-            up |= {name for i, name in inputs if i in needed and name not in host | given}
+            up |= {name for i, name in inputs if i in needed and name not in host | graph_inputs}
     return down, up
 
 
@@ -101,10 +101,10 @@ def remove_copies(
     `codes`, which include those of a `prompt`), a constant is stored, and a size that the device
     needs is computed there by summing a tensor of that many ones.
     """
-    made = copy_model(model)
+    copy = copy_model(model)
     for on_host in (True, False):
-        down, up = find_crossings(made)
-        graph = EditableGraph(made)
+        down, up = find_crossings(copy)
+        graph = EditableGraph(copy)
         for name in sorted(up if on_host else down):
             new = graph.new(f"{name}.apart")
             if not on_host and name in known.constants:
@@ -123,7 +123,7 @@ def remove_copies(
                     if read == name and (i in needed) == on_host:
                         node.input[i] = other
         graph.rewrite()
-    return made
+    return copy
 
 
 def _from_shapes(new: NewNodes, dim: LinearDim, codes: Extent, prompt: Extent | None) -> str:
@@ -173,7 +173,7 @@ def stft_as_convolution(model: onnx.ModelProto, folder: Path) -> int:
         new = graph.new(node.output[0])
         row = new.add("Reshape", [signal, new.stored("one.channel", [0, 1, -1])], "row")
         hop = [int(graph.values(step).item())]
-        made = new.add("Conv", [row, new.stored("kernel", kernel)], "parts", strides=hop)
-        frames = new.add("Transpose", [made], "frames", perm=[0, 2, 1])
+        spectrum = new.add("Conv", [row, new.stored("kernel", kernel)], "parts", strides=hop)
+        frames = new.add("Transpose", [spectrum], "frames", perm=[0, 2, 1])
         new.add("Reshape", [frames, new.stored("bins", [0, 0, bins, 2])])
     return graph.rewrite()

@@ -50,12 +50,12 @@ def _weight(node: NodeProto, graph: EditableGraph) -> Weight | None:
     if node.op_type == "MatMulNBits":
         blocks = graph.quantized_weight(node)
         return blocks if blocks is not None and blocks.scales.dtype == np.float32 else None
-    values, given = graph.constant(node.input[1]), attributes(node)
-    if node.op_type == "Gemm" and any(given.get(n, v) != v for n, v in PLAIN_GEMM.items()):
+    values, attrs = graph.constant(node.input[1]), attributes(node)
+    if node.op_type == "Gemm" and any(attrs.get(n, v) != v for n, v in PLAIN_GEMM.items()):
         return None
     if values is None or values.dtype != np.float32 or values.ndim != 2:
         return None
-    matrix = Dense(values.T if given.get("transB", 0) else values)
+    matrix = Dense(values.T if attrs.get("transB", 0) else values)
     return matrix if values.size >= MIN_WEIGHT_SIZE else None
 
 
@@ -93,21 +93,21 @@ def quantize_convolutions(model: onnx.ModelProto, folder: Path, exact: Sequence[
 def _can_quantize(node: NodeProto, graph: EditableGraph) -> bool:
     """Return whether a convolution is one-dimensional with stride 1, explicit padding and a stored
     weight of sufficient size."""
-    weight, given = graph.stored.get(node.input[1]), attributes(node)
+    weight, attrs = graph.stored.get(node.input[1]), attributes(node)
     if weight is None or len(weight.dims) != 3 or weight.data_type != onnx.TensorProto.FLOAT:
         return False
-    is_plain = given.get("group", 1) == 1 and given.get("strides", [1]) == [1]
-    has_explicit_pads = given.get("auto_pad", b"NOTSET") == b"NOTSET"
+    is_plain = attrs.get("group", 1) == 1 and attrs.get("strides", [1]) == [1]
+    has_explicit_pads = attrs.get("auto_pad", b"NOTSET") == b"NOTSET"
     is_large = weight.dims[0] * weight.dims[1] >= MIN_WEIGHT_SIZE
     return bool(is_plain and has_explicit_pads and is_large)
 
 
 def _quantize_convolution(node: NodeProto, graph: EditableGraph) -> None:
     """Replace `node` by a product of 8-bit windows of its input with its 8-bit weights."""
-    new, given, kernel = graph.new(node.output[0]), attributes(node), graph.values(node.input[1])
+    new, attrs, kernel = graph.new(node.output[0]), attributes(node), graph.values(node.input[1])
     outputs, _, taps = kernel.shape
-    front, back = given.get("pads", [0, 0])
-    (dilation,) = given.get("dilations", [1])
+    front, back = attrs.get("pads", [0, 0])
+    (dilation,) = attrs.get("dilations", [1])
     weight, scales = _quantize(kernel.transpose(2, 1, 0).reshape(-1, outputs))
     levels, scale, zero = new.add_many(
         "DynamicQuantizeLinear", node.input[:1], ["levels", "scale", "zero"]

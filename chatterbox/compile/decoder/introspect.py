@@ -109,10 +109,10 @@ def introspect(
 def _replace_lengths_input(model: onnx.ModelProto) -> None:
     """Replace the input of row lengths, if any, by the number of codes. Shorter rows are padded
     with silence, as for graphs without that input, so no masks are needed."""
-    given = next((i for i in model.graph.input if i.name == LENGTHS), None)
-    if given is None:
+    lengths = next((i for i in model.graph.input if i.name == LENGTHS), None)
+    if lengths is None:
         return
-    model.graph.input.remove(given)
+    model.graph.input.remove(lengths)
     graph = EditableGraph(model)
     one, new = helper.make_tensor("", TensorProto.INT64, [1], [1]), graph.new(LENGTHS)
     ones = new.add("ConstantOfShape", [new.add("Shape", [CODES], "shape")], "ones", value=one)

@@ -82,7 +82,7 @@ def add_phase_inputs(
         assert axis is not None
         inputs = [(s.carry, TensorProto.DOUBLE, None), (s.use, TensorProto.DOUBLE, [1])]
         inputs += [(s.anchor, TensorProto.INT64, [1]), (s.mark, TensorProto.INT64, [1])]
-        model.graph.input.extend(helper.make_tensor_value_info(*given) for given in inputs)
+        model.graph.input.extend(helper.make_tensor_value_info(*value) for value in inputs)
         model.graph.output.append(
             helper.make_tensor_value_info(s.carry_out, TensorProto.DOUBLE, None)
         )
@@ -97,11 +97,11 @@ def add_phase_inputs(
         total = new.add("Cast", [summed], "sum", to=TensorProto.DOUBLE)
         there = new.add("Gather", [total, s.anchor], "there", axis=axis)
         undone = new.add("Mul", [there, s.use], "undone")
-        made = new.add("Add", [total, new.add("Sub", [s.carry, undone], "shift")], "set")
-        new.add("Gather", [made, s.mark], "told", axis=axis)
+        phase = new.add("Add", [total, new.add("Sub", [s.carry, undone], "shift")], "set")
+        new.add("Gather", [phase, s.mark], "told", axis=axis)
         if wide and only_fraction_used(s.name, graph):  # drop whole turns
-            made = new.add("Sub", [made, new.add("Floor", [made], "whole")], "turns")
-        new.add("Cast", [made], to=kinds[s.name])
+            phase = new.add("Sub", [phase, new.add("Floor", [phase], "whole")], "turns")
+        new.add("Cast", [phase], to=kinds[s.name])
     graph.rewrite()
 
 

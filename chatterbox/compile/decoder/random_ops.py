@@ -69,9 +69,9 @@ def draw_from_table(model: onnx.ModelProto, op: RandomOp, shape: list[LinearDim]
     new = graph.new(op.name)
     # Gathered rows are [rows, time, width] if by steps, else [rows, width, time] of mel frames.
     table = new.stored("table", layout.table(op).astype(kind))
-    made = new.add("Gather", [table, op.rows], "gathered", axis=0)
+    rows = new.add("Gather", [table, op.rows], "gathered", axis=0)
     if not by_steps:
-        made = new.add("Reshape", [made, new.stored("shape", [0, layout.width, -1])], "joined")
-    new.add("Transpose", [made], perm=[0, 2, 1] if by_steps == time_last else [0, 1, 2])
+        rows = new.add("Reshape", [rows, new.stored("shape", [0, layout.width, -1])], "joined")
+    new.add("Transpose", [rows], perm=[0, 2, 1] if by_steps == time_last else [0, 1, 2])
     graph.rewrite()
     return True

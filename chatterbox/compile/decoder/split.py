@@ -50,15 +50,15 @@ def fit_dims(seen: Mapping[ProbeLength, tuple[int, ...]]) -> list[LinearDim]:
     base, longer, prompted, check = (seen[p] for p in PROBES)
     if len({len(shape) for shape in seen.values()}) != 1:
         raise UnsupportedGraph("a tensor's rank depends on its length")
-    made = []
+    dims = []
     for a, b, c, d in zip(base, longer, prompted, check, strict=True):
         per_code = (b - a) // (PROBES[1].codes - PROBES[0].codes)
         per_prompt = (c - a) // (PROBES[2].prompt - PROBES[0].prompt)
         fixed = a - per_code * PROBES[0].codes - per_prompt * PROBES[0].prompt
-        made.append(LinearDim(per_code, per_prompt, fixed))
-        if [made[-1].at(p) for p in PROBES] != [a, b, c, d]:
+        dims.append(LinearDim(per_code, per_prompt, fixed))
+        if [dims[-1].at(p) for p in PROBES] != [a, b, c, d]:
             raise UnsupportedGraph("a tensor's size does not follow from its number of codes")
-    return made
+    return dims
 
 
 def find_mel(model: onnx.ModelProto) -> str:
@@ -67,7 +67,7 @@ def find_mel(model: onnx.ModelProto) -> str:
     Raises UnsupportedGraph if there is none.
     """
     graph, dims = EditableGraph(model), _weight_dims(model)
-    found: dict[int, list[list[str]]] = {}  # by the taps of convolutions over mel bands
+    chains: dict[int, list[list[str]]] = {}  # by the taps of convolutions over mel bands
     for node in graph.of_type(*CONVOLUTIONS):
         weight = dims.get(node.input[CONVOLUTIONS[node.op_type]], ())
         dims_1d = [d for d in weight if d != 1]  # a 1-D convolution may be written as a 2-D one
@@ -76,9 +76,9 @@ def find_mel(model: onnx.ModelProto) -> str:
         chain = [node.input[0]]  # tensors that the input is a copy of, nearest first
         while (copy := graph.producer_of(chain[-1], *PASSING, *QUANTIZING)) is not None:
             chain.append(copy.input[0])
-        found.setdefault(dims_1d[2], []).append(chain)
-    for first in found.get(FIRST_CONV_TAPS, []):
-        for pitch in found.get(PITCH_CONV_TAPS, []):
+        chains.setdefault(dims_1d[2], []).append(chain)
+    for first in chains.get(FIRST_CONV_TAPS, []):
+        for pitch in chains.get(PITCH_CONV_TAPS, []):
             if common := [tensor for tensor in first if tensor in pitch]:
                 return common[0]
     raise UnsupportedGraph("no mel feeds both a vocoder and a pitch predictor")

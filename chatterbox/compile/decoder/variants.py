@@ -108,13 +108,13 @@ class VariantBuilder:
     def _must_equal(self, part: onnx.ModelProto, output: str) -> str:
         """Compare a part with the whole graph on the same draws. Returns how close they are; raises
         UnsupportedGraph if they differ."""
-        made, on_gpu = run_proof(self._facts, self._open(part), output), self._settings.on_gpu
-        found = compare(
-            self._facts.proof_values[output], made, on_gpu=on_gpu, sound=output == WAVEFORM
+        actual, on_gpu = run_proof(self._facts, self._open(part), output), self._settings.on_gpu
+        result = compare(
+            self._facts.proof_values[output], actual, on_gpu=on_gpu, sound=output == WAVEFORM
         )
-        if not found.is_equal:
-            raise UnsupportedGraph(f"cut in two it is only {found.text}")
-        return found.text
+        if not result.is_equal:
+            raise UnsupportedGraph(f"cut in two it is only {result.text}")
+        return result.text
 
     def _flow_in_int8(self, model: onnx.ModelProto) -> FlowVariant | str:
         """Return the flow in 8 bits, or a label that says why it stays exact."""
@@ -137,10 +137,10 @@ class VariantBuilder:
             )
             drawn = {draw.name: facts.proof_values[draw.name] for draw in draws}
             feeds = drawn | cached_flow.no_memory()
-            made = cached_flow.run_with(probe_feeds(PROOF), PROOF, feeds, [self._mel])[0]
+            mel = cached_flow.run_with(probe_feeds(PROOF), PROOF, feeds, [self._mel])[0]
         else:
-            made = run_proof(facts, self._open(small), self._mel)
-        error_db = mel_distance_db(facts.proof_values[self._mel], made)
+            mel = run_proof(facts, self._open(small), self._mel)
+        error_db = mel_distance_db(facts.proof_values[self._mel], mel)
         self.proofs["flow_int8_mel_db"] = error_db
         if error_db > MEL_LIMIT_DB:
             return f"exact, since 8 bits are {error_db:.2f} dB off"
@@ -165,10 +165,10 @@ class VariantBuilder:
         sums = [running.name for running in facts.sums]
         if self._settings.int8 and quantize_convolutions(small, self._folder, exact=sums):
             fast_snake(small)
-            made = run_proof(
+            waveform = run_proof(
                 facts, self._open(with_phase_inputs(small, facts, wide=False)), WAVEFORM
             )
-            figure = snr_db(facts.proof_values[WAVEFORM], made)
+            figure = snr_db(facts.proof_values[WAVEFORM], waveform)
             self.proofs["vocoder_int8_snr_db"] = figure
             if figure >= WAVE_LIMIT_DB:
                 note = f"vocoder in 8 bits, {figure:.0f} dB from exact"
@@ -179,8 +179,8 @@ class VariantBuilder:
             model = remove_copies(model, facts.crossings, (self._mel, 2, MEL_FRAMES_PER_CODE))
         proven = self._must_equal(with_phase_inputs(model, facts, wide=False), WAVEFORM)
         self.proofs["vocoder"] = proven
-        made = self._with_noise_tables(with_phase_inputs(model, facts, wide=True))
-        return made, f"vocoder {label}{self._figure(proven)}"
+        vocoder = self._with_noise_tables(with_phase_inputs(model, facts, wide=True))
+        return vocoder, f"vocoder {label}{self._figure(proven)}"
 
 
 def prompt_cache_error_db(flow: CachedPromptFlow, mel: str, prompt: int) -> float:
@@ -213,9 +213,9 @@ def with_phase_inputs(
     model: onnx.ModelProto, facts: DecoderFacts, *, wide: bool
 ) -> onnx.ModelProto:
     """Return a copy whose running sums continue from call to call (`add_phase_inputs`)."""
-    made = copy_model(model)
-    add_phase_inputs(made, facts.sums, {s.name: facts.kind(s.name) for s in facts.sums}, wide=wide)
-    return made
+    copy = copy_model(model)
+    add_phase_inputs(copy, facts.sums, {s.name: facts.kind(s.name) for s in facts.sums}, wide=wide)
+    return copy
 
 
 def run_proof(facts: DecoderFacts, session: Session, output: str) -> Array:
@@ -223,5 +223,5 @@ def run_proof(facts: DecoderFacts, session: Session, output: str) -> Array:
     unused: Feeds = PhaseInputs(facts.sums).feeds([None], PROOF, 0, 0)
     feeds = {**facts.proof_values, **probe_feeds(PROOF), **unused}
     wanted = [i.name for i in session.get_inputs()]
-    made: Array = session.run([output], {name: feeds[name] for name in wanted})[0]
-    return made
+    result: Array = session.run([output], {name: feeds[name] for name in wanted})[0]
+    return result

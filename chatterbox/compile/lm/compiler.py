@@ -178,7 +178,7 @@ class _Job:
         else:
             tolerance = SERVED_TOLERANCE[options.cache]
         if options.cache == "int8":
-            self.progress(0.8, "comparing what is said with an int8 cache")
+            self.progress(0.8, "comparing speech with an int8 cache")
             self._add_int8_cache(graph, own.session if own is not None else embed)
         self.progress(0.9, "proving as served")
         session = open_session(graph, self.settings)
@@ -211,10 +211,10 @@ class _Job:
             )
 
 
-def _require(found: Deviation, allowed: float, context: str = "") -> None:
+def _require(measured: Deviation, allowed: float, context: str = "") -> None:
     """Raise _ProofFailed if a deviation exceeds its tolerance."""
-    if not found.worst <= allowed:
+    if not measured.worst <= allowed:
         raise _ProofFailed(
-            f"{context}its logits differ from the stock graph's by {found.worst:.2g} standard "
+            f"{context}its logits differ from the stock graph's by {measured.worst:.2g} standard "
             f"deviations where {allowed:g} is allowed"
         )

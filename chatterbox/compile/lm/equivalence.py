@@ -106,10 +106,10 @@ class StockRow:
         presents = [name.replace("past_key_values", "present") for name in self._past]
         logits, *caches = self._session.run(["logits", *presents], feeds)
         self._past = dict(zip(self._past, caches, strict=True))
-        found: F32 = logits[0]
+        row_logits: F32 = logits[0]
         if not self._columns:
-            return found
-        return np.concatenate([found[:, begin:end] for begin, end in self._columns], axis=1)
+            return row_logits
+        return np.concatenate([row_logits[:, begin:end] for begin, end in self._columns], axis=1)
 
 
 def sampled_voice(rows: int, embed: Embedder, seed: int) -> PrefixedPrompt:
@@ -189,18 +189,18 @@ def exact_session(path: Path, threads: int) -> ort.InferenceSession:
     model = onnx.load(str(path), load_external_data=False)
     for node in model.graph.node:
         if node.op_type == "MatMulNBits":
-            kept = [a for a in node.attribute if a.name != "accuracy_level"]
+            attributes = [a for a in node.attribute if a.name != "accuracy_level"]
             del node.attribute[:]
-            node.attribute.extend(kept)
+            node.attribute.extend(attributes)
     cpu = SessionSettings("cpu", threads, {})
     return open_session(model.SerializeToString(), cpu, weights_in=path.parent)
 
 
-def compare(expected: F32, found: F32) -> Deviation:
+def compare(expected: F32, actual: F32) -> Deviation:
     """Compare logits [..., vocab]."""
-    difference = np.abs(expected - found) / (expected.std() + 1e-12)
-    same = expected.argmax(axis=-1) == found.argmax(axis=-1)
-    if not np.isfinite(found).all():
+    difference = np.abs(expected - actual) / (expected.std() + 1e-12)
+    same = expected.argmax(axis=-1) == actual.argmax(axis=-1)
+    if not np.isfinite(actual).all():
         return Deviation(float("inf"), float("inf"), 0.0)
     return Deviation(float(difference.max()), float(difference.mean()), float(same.mean()))
 

@@ -37,7 +37,8 @@ def match(graph: PublishedGraph, angles: Rotary | None = None) -> Transformer:
     depths = graph.by_depth()
     if len(depths) <= DEPTHS_PER_LAYER or len(depths) % DEPTHS_PER_LAYER != 1:
         raise UnsupportedGraph(
-            f"{len(depths)} matrices in sequence, not {DEPTHS_PER_LAYER} a layer and a head"
+            f"{len(depths)} constant matrices in sequence, not {DEPTHS_PER_LAYER} per layer and one"
+            " for the head"
         )
     head = depths.pop()
     if len(head) != 1:
@@ -50,9 +51,9 @@ def match(graph: PublishedGraph, angles: Rotary | None = None) -> Transformer:
         inner = layer.down.weight.shape[0]
         expected = [(hidden, attended + 2 * kv_heads * head_dim), (attended, hidden)]
         expected += [(hidden, (1 + len(gate)) * inner), (inner, hidden)]
-        found = [part.weight.shape for part in (layer.qkv, layer.out, layer.up, layer.down)]
-        if found != expected:
-            raise UnsupportedGraph(f"layer {index} has weights {found}, not {expected}")
+        shapes = [part.weight.shape for part in (layer.qkv, layer.out, layer.up, layer.down)]
+        if shapes != expected:
+            raise UnsupportedGraph(f"layer {index} has weights {shapes}, not {expected}")
         layers.append(layer)
     positions: Array | Rotary | None = _rotary(graph, head_dim) or angles
     if positions is None:
@@ -87,18 +88,18 @@ def _layer(graph: PublishedGraph, index: int, linears: list[list[LinearNode]]) -
     )
 
 
-def _query_key_value(graph: PublishedGraph, layer: int, found: list[LinearNode]) -> Linear:
-    if len(found) == 1:
-        return graph.with_bias(found[0])
+def _query_key_value(graph: PublishedGraph, layer: int, linears: list[LinearNode]) -> Linear:
+    if len(linears) == 1:
+        return graph.with_bias(linears[0])
     candidates: list[list[LinearNode]] = []  # of the key and of the value
     for kind in ("key", "value"):
         sources = graph.upstream(f"present.{layer}.{kind}", graph.linears.keys())
         ids = {id(node) for node in sources}
-        candidates.append([part for part in found if id(part.node) in ids])
+        candidates.append([part for part in linears if id(part.node) in ids])
     if [len(parts) for parts in candidates] != [1, 1] or candidates[0] == candidates[1]:
         raise UnsupportedGraph(f"layer {layer}: key and value cannot be told apart")
     (key,), (value,) = candidates
-    (queries,) = (part for part in found if part not in (key, value))
+    (queries,) = (part for part in linears if part not in (key, value))
     joined = _joined(graph, layer, [queries, key, value])
     for node in graph.followers(queries.node.output[0]):
         # MultiHeadAttention can have the bias of all three as an input.
@@ -126,31 +127,31 @@ def _activation(
     activation if there are two, else none."""
     up_ids = {id(up.node) for up in ups}
     for node in graph.upstream(down.node.input[0], up_ids):
-        found, given = ACTIVATIONS.get(node.op_type), attributes(node)
+        activation, attrs = ACTIVATIONS.get(node.op_type), attributes(node)
         if node.op_type == "Gelu":
-            found = "tanh" if given.get("approximate") == b"tanh" else "erf"
-        if node.op_type == "QuickGelu" and given.get("alpha", 1.702) != 1.0:
+            activation = "tanh" if attrs.get("approximate") == b"tanh" else "erf"
+        if node.op_type == "QuickGelu" and attrs.get("alpha", 1.702) != 1.0:
             break
-        if found is None:
+        if activation is None:
             continue
         sources = list(graph.upstream(node.input[0], up_ids))
         gate = [up for up in ups if any(up.node is source for source in sources)]
-        if (found == "silu", len(ups)) not in ((True, 2), (False, 1)) or len(gate) != 1:
+        if (activation == "silu", len(ups)) not in ((True, 2), (False, 1)) or len(gate) != 1:
             break
-        return found, gate if len(ups) > 1 else []
+        return activation, gate if len(ups) > 1 else []
     raise UnsupportedGraph("no GELU or gate between the feed-forward's linears")
 
 
 def _rotary(graph: PublishedGraph, head_dim: int) -> Rotary | None:
     """Return the rotary angles that the graph stores, or None."""
     for node in graph.of_type(*COSINES):
-        index, given = COSINES[node.op_type], attributes(node)
+        index, attrs = COSINES[node.op_type], attributes(node)
         names = [name for name in node.input[index : index + 2] if name]
         if node.domain != MICROSOFT or len(names) != 2:
             continue
         cos, sin = (graph.constant(name) for name in names)
         options = ("rotary_interleaved", "interleaved", "rotary_embedding_dim")
-        if cos is None or sin is None or any(given.get(name, 0) for name in options):
+        if cos is None or sin is None or any(attrs.get(name, 0) for name in options):
             raise UnsupportedGraph("its rotary embedding has another form")
         if cos.shape[1] * 2 != head_dim:
             raise UnsupportedGraph("its rotary embedding covers only part of a head")

@@ -110,19 +110,19 @@ class PublishedGraph(EditableGraph):
         if node.op_type == "Gather":
             values = self.constant(node.input[0])
             return values if values is not None and values.ndim == 2 else None
-        found, scales = self.packed(node.input[0]), self.constant(node.input[2])
-        given = attributes(node)
-        axes = given.get("gather_axis", 0), given.get("quantize_axis", 1)
-        if found is None or scales is None or scales.ndim != 2 or axes != (0, 1):
+        table, scales = self.packed(node.input[0]), self.constant(node.input[2])
+        attrs = attributes(node)
+        axes = attrs.get("gather_axis", 0), attrs.get("quantize_axis", 1)
+        if table is None or scales is None or scales.ndim != 2 or axes != (0, 1):
             return None
         zeros = self.packed(node.input[3]) if any(node.input[3:4]) else None
-        bits = found.bits or given.get("bits", 4)
+        bits = table.bits or attrs.get("bits", 4)
         rows, count = scales.shape
         offset = zeros.codes if zeros is not None else None
-        if offset is None and found.bits and not found.signed:
+        if offset is None and table.bits and not table.signed:
             offset = np.zeros((rows, -(-count * bits // 8)), np.uint8)  # the default of uint4
-        codes, width = found.codes.reshape(rows, count, -1), found.codes.shape[1] * 8 // bits
-        return BlockQuantized(codes, scales, offset, bits, given.get("block_size", 128), width)
+        codes, width = table.codes.reshape(rows, count, -1), table.codes.shape[1] * 8 // bits
+        return BlockQuantized(codes, scales, offset, bits, attrs.get("block_size", 128), width)
 
     def upstream(self, name: str, stop: Container[int]) -> Iterator[NodeProto]:
         """Yield every node that `name` depends on, nearest first.
@@ -142,8 +142,8 @@ class PublishedGraph(EditableGraph):
     @cached_property
     def linears(self) -> dict[int, LinearNode]:
         """Linear layers by the `id` of their node."""
-        found = (self._as_linear(node) for node in self.of_type("MatMul", "Gemm", "MatMulNBits"))
-        return {id(linear.node): linear for linear in found if linear is not None}
+        linears = (self._as_linear(node) for node in self.of_type("MatMul", "Gemm", "MatMulNBits"))
+        return {id(linear.node): linear for linear in linears if linear is not None}
 
     def _as_linear(self, node: NodeProto) -> LinearNode | None:
         weight: Weight | None
@@ -178,29 +178,29 @@ class PublishedGraph(EditableGraph):
                 by_depth.setdefault(bits.bit_count(), []).append(linear)
         return [by_depth[depth] for depth in sorted(by_depth)]
 
-    def with_bias(self, found: LinearNode) -> Linear:
+    def with_bias(self, linear: LinearNode) -> Linear:
         """Return a linear layer with its bias, wherever the graph adds the bias."""
-        width = found.weight.shape[1]
-        bias = np.zeros(width, np.float32) if found.bias is None else found.bias.reshape(-1)
-        for node in self.followers(found.node.output[0]):
+        width = linear.weight.shape[1]
+        bias = np.zeros(width, np.float32) if linear.bias is None else linear.bias.reshape(-1)
+        for node in self.followers(linear.node.output[0]):
             for name in _addends(node):
                 added = self.constant(name)
                 if added is not None and added.size == width and added.shape[-1] == width:
                     bias = bias + added.reshape(-1)
-        return Linear(found.weight, bias)
+        return Linear(linear.weight, bias)
 
     def followers(self, name: str) -> list[NodeProto]:
         """Return the consumers of `name`, past nodes that only change layout or type."""
-        found: list[NodeProto] = []
+        consumers: list[NodeProto] = []
         for node in self.consumers.get(name, []):
             passes = node.op_type in TRANSPARENT
-            found += self.followers(node.output[0]) if passes else [node]
-        return found
+            consumers += self.followers(node.output[0]) if passes else [node]
+        return consumers
 
-    def norm_before(self, found: LinearNode) -> Norm:
+    def norm_before(self, linear: LinearNode) -> Norm:
         """Return the normalisation of a linear layer's input: an operator, one fused with a sum, or
         spelled out as … × gamma + beta. Raises UnsupportedGraph if there is none."""
-        name = found.node.input[0]
+        name = linear.node.input[0]
         beta: Array | None = None
         while (node := self.producer.get(name)) is not None:
             if node.op_type in NORMS and beta is None:
@@ -226,10 +226,10 @@ class PublishedGraph(EditableGraph):
 def _sources(node: NodeProto, output: str) -> list[str]:
     """Return the inputs that an output depends on."""
     inputs = [name for name in node.input if name]
-    place = list(node.output).index(output)
-    if node.op_type not in FUSED_ATTENTION or place not in (1, 2):
+    index = list(node.output).index(output)
+    if node.op_type not in FUSED_ATTENTION or index not in (1, 2):
         return inputs
-    split = node.input[place] if len(node.input) > place else ""
+    split = node.input[index] if len(node.input) > index else ""
     return [split or node.input[0]]  # the first input may hold queries, keys and values
 
 
@@ -237,8 +237,8 @@ def _addends(node: NodeProto) -> list[str]:
     """Return the inputs of a node that can be a bias added to its first input."""
     if node.op_type == "Add":
         return list(node.input)
-    place = {"SkipLayerNormalization": 4, "FastGelu": 1, "BiasGelu": 1}.get(node.op_type)
-    return [] if place is None else list(node.input[place : place + 1])
+    index = {"SkipLayerNormalization": 4, "FastGelu": 1, "BiasGelu": 1}.get(node.op_type)
+    return [] if index is None else list(node.input[index : index + 1])
 
 
 def _split(graph: PublishedGraph, node: NodeProto) -> tuple[Array, str]:

@@ -115,8 +115,8 @@ def angles_of(config: Mapping[str, Any]) -> Rotary | None:
         if kind == "llama3":
             turns = rope["original_max_position_embeddings"] * rates / (2 * math.pi)
             low, high = rope["low_freq_factor"], rope["high_freq_factor"]
-            kept = np.clip((turns - low) / (high - low), 0, 1)
-            rates = rates * (kept + (1 - kept) / rope["factor"])
+            weight = np.clip((turns - low) / (high - low), 0, 1)
+            rates = rates * (weight + (1 - weight) / rope["factor"])
         elif kind != "default":
             return None
         angles = np.arange(config["max_position_embeddings"])[:, None] * rates

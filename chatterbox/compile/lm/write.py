@@ -229,30 +229,32 @@ class _Writer:
     def _edges(self) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
         """Declare the inputs and outputs."""
         model, new = self._model, ["rows_active", "new"]
-        given: dict[str, tuple[int, list[Any]]] = {}
+        inputs: dict[str, tuple[int, list[Any]]] = {}
         if model.table is None:
-            given[EMBEDS] = TensorProto.FLOAT, [*new, model.hidden]
+            inputs[EMBEDS] = TensorProto.FLOAT, [*new, model.hidden]
         if model.table is not None or self._tokens is not None:
-            given[IDS] = TensorProto.INT64, new
+            inputs[IDS] = TensorProto.INT64, new
         if not self._angles:
-            given["position_ids"] = TensorProto.INT64, new
-        given |= {
+            inputs["position_ids"] = TensorProto.INT64, new
+        inputs |= {
             "rows": (TensorProto.INT64, ["slots"]),
             "active": (TensorProto.INT64, ["rows_active"]),
             "seqlens_k": (TensorProto.INT32, ["slots"]),
             "total_length": (TensorProto.INT32, []),
         }
-        made: dict[str, tuple[int, list[Any]]] = {
+        outputs: dict[str, tuple[int, list[Any]]] = {
             "logits": (TensorProto.FLOAT, ["rows_active", self._head.weight.shape[1]])
         }
         slots = ["slots", model.kv_heads, "capacity", model.head_dim]
         for index in range(len(model.layers)):
             for kind in ("key", "value"):
-                given[past_name(index, kind)] = self._type, slots
-                made[present_name(index, kind)] = self._type, slots
+                inputs[past_name(index, kind)] = self._type, slots
+                outputs[present_name(index, kind)] = self._type, slots
         value = helper.make_tensor_value_info
-        inputs, outputs = ([value(n, *kind) for n, kind in e.items()] for e in (given, made))
-        return inputs, outputs
+        return (
+            [value(name, *declared) for name, declared in inputs.items()],
+            [value(name, *declared) for name, declared in outputs.items()],
+        )
 
 
 def _positions(model: Transformer) -> int:
