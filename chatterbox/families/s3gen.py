@@ -44,7 +44,10 @@ def open_decoder(config: TTSConfig, path: Path, settings: SessionSettings) -> Op
     compiled, graphs = decoder_graphs(config, path, settings, streaming)
 
     def open_graph(name: Graph, options: dict[str, str] | None = None) -> ort.InferenceSession:
-        return _open(graphs.get(name, path), path.parent, settings, options)
+        graph, folder = graphs.get(name, path), path.parent
+        return open_session(
+            graph, settings, provider_options=options, weights_in=folder, spin_us=SPIN_US
+        )
 
     def capture(name: Graph) -> CapturedSession:
         memory = Memory(settings.device, settings.device_id)
@@ -84,7 +87,8 @@ def decoder_graphs(
         from chatterbox.compile.progress import compile_bar
 
         def open_graph(model: Any) -> ort.InferenceSession:
-            return _open(model.SerializeToString(), path.parent, settings)
+            graph = model.SerializeToString()
+            return open_session(graph, settings, weights_in=path.parent, spin_us=SPIN_US)
 
         with compile_bar("the decoder") as progress:
             made = compile_decoder(path, open_graph, streaming, progress)
@@ -95,14 +99,3 @@ def decoder_graphs(
     key = identity("decoder", graph_sources(path), choices, DECODER_COMPILER)
     facts, graphs = CompiledCache(config.data_dir).find_or_compile(key, path, compile_graphs)
     return CompiledDecoder.from_json(facts), graphs
-
-
-def _open(
-    graph: Path | bytes,
-    weights_in: Path,
-    settings: SessionSettings,
-    options: dict[str, str] | None = None,
-) -> ort.InferenceSession:
-    return open_session(
-        graph, settings, provider_options=options, weights_in=weights_in, spin_us=SPIN_US
-    )

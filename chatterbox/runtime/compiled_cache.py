@@ -1,9 +1,9 @@
-"""Compiled graphs on disk: `DATA_DIR/compiled/<hash>/`, each entry with a `manifest.json`.
+"""The cache of compiled graphs in `DATA_DIR/compiled/<hash>/`.
 
-The name of an entry is a hash of its identity: what it was made from (SHA-256 of the published
-graph and its weights), with which settings, by which versions. Its manifest holds the identity, the
-facts that the runtime needs, the proofs with their figures, and the SHA-256 of every file: all are
-compared when an entry is opened, and one that differs is made again.
+An entry's name is a hash of its identity: the SHA-256 of the published graph and its weights, the
+settings and the versions. Its `manifest.json` has the identity, the facts that the runtime needs,
+the proofs with their figures, and the SHA-256 of every file. All of it is checked when an entry is
+opened; an entry that fails a check is made again.
 """
 
 import hashlib
@@ -26,21 +26,21 @@ from chatterbox.hardening import open_regular_file, read_text_file
 log = logging.getLogger(__name__)
 
 DIRECTORY = "compiled"  # below the data directory
-BEFORE = "tuned"  # where an earlier version kept its graphs
+OLD_DIRECTORY = "tuned"  # of an earlier version; removed
 MANIFEST_FILE = "manifest.json"
 TEMPORARY_PREFIX = ".writing-"
-STALE_S = 3600.0  # a temporary directory this old was left by a process that died
+STALE_S = 3600.0  # age from which a temporary directory is removed: its process has died
 HASH_DIGITS = 20
 VECTOR_FLAGS = ("avx", "amx", "fma", "sve", "asimd", "i8mm")
 
 Json = dict[str, Any]
 Graphs = Mapping[str, Path | bytes]
-"""By name, in files where they are kept; their weights may lie beside their source."""
+"""Graphs by name: files, or models in memory; weights may be in files beside the source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One compiled graph, or the reason why there is none, as it stands on disk."""
+    """An entry of the cache: compiled graphs, or the reason why there are none."""
 
     folder: Path
     facts: Json
@@ -48,48 +48,50 @@ class Entry:
 
 
 def identity(kind: str, sources: Sequence[Path], settings: Mapping[str, Any], version: int) -> Json:
-    """What makes two compilations equal. `sources`: the published files, read to their end (about a
-    second for each GB); `version`: of the compiler of this kind. What is proven for one processor
-    may not hold for the next, whose 8-bit arithmetic is another."""
+    """Return the identity of a compilation; equal identities give equal graphs.
+
+    `sources`: the published files, which are hashed in about a second per GB. `version`: of the
+    compiler of this kind. The processor is included since 8-bit arithmetic differs between
+    processors, so that a proof on one may not hold on another.
+    """
     versions = {"compiler": version, "onnxruntime": ort.__version__}
     hashes = {path.name: file_hash(path) for path in sources}
-    made: Json = {"kind": kind, "source": hashes, "settings": settings, "versions": versions}
-    made["processor"] = processor_features()
-    plain: Json = json.loads(json.dumps(made))  # as it will be read back
+    key: Json = {"kind": kind, "source": hashes, "settings": settings, "versions": versions}
+    key["processor"] = processor_features()
+    plain: Json = json.loads(json.dumps(key))  # as a manifest's is read
     return plain
 
 
 def processor_features() -> str:
-    """The vector instructions that kernels are chosen by, as Linux names them; elsewhere the
-    architecture."""
+    """Return the architecture and, on Linux, the vector instructions that select kernels."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.machine()
-    said = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
-    vectors = {flag for flag in said.split() if flag.startswith(VECTOR_FLAGS)}
+    flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    vectors = {flag for flag in flags.split() if flag.startswith(VECTOR_FLAGS)}
     return " ".join([platform.machine(), *sorted(vectors)])
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file; links are followed, as model directories are often made of them."""
+    """Return the SHA-256 of a file. Follows links, which model directories often consist of."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class CompiledCache:
-    """Finds entries and writes them."""
+    """Finds and writes entries."""
 
     def __init__(self, data_dir: Path) -> None:
         self._root = data_dir / DIRECTORY
 
-    def folder(self, known_by: Json) -> Path:
-        """Where the entry of this identity is, or would be."""
-        return self._root / _digest(known_by)[:HASH_DIGITS]
+    def folder(self, key: Json) -> Path:
+        """Return the folder of an identity's entry, which may not exist."""
+        return self._root / _digest(key)[:HASH_DIGITS]
 
-    def find(self, known_by: Json) -> Entry | None:
-        """The entry, once all of it is seen to be what was written; None: make it."""
-        entry, folder = self._read(known_by), self.folder(known_by)
+    def find(self, key: Json) -> Entry | None:
+        """Return the entry if it is complete and unchanged, else None."""
+        entry, folder = self._read(key), self.folder(key)
         if entry is None and folder.exists():
             log.warning(
                 "the compiled graph in %s is damaged or was changed; making it again", folder
@@ -98,17 +100,19 @@ class CompiledCache:
 
     def find_or_compile(
         self,
-        known_by: Json,
+        key: Json,
         source: Path,
-        compiled: Callable[[], tuple[Json, Json, Mapping[str, bytes]]],
+        compile_graphs: Callable[[], tuple[Json, Json, Mapping[str, bytes]]],
     ) -> tuple[Json, Graphs]:
-        """Facts and graphs of this identity, which `compiled` gives, with the proofs between, where
-        there are none. A data directory that cannot be written costs no more than compiling again
-        at the next start."""
-        entry = self.find(known_by)
+        """Return facts and graphs of an identity, from the cache or compiled now.
+
+        `compile_graphs` returns facts, proofs and graphs. If the data directory cannot be written,
+        the next start compiles again.
+        """
+        entry = self.find(key)
         if entry is not None:
             return entry.facts, {path.stem: path for path in entry.folder.glob("*.onnx")}
-        facts, proofs, graphs = compiled()
+        facts, proofs, graphs = compile_graphs()
 
         def fill(folder: Path) -> tuple[Json, Json]:
             for name, graph in graphs.items():
@@ -116,7 +120,7 @@ class CompiledCache:
             return facts, proofs
 
         try:
-            self.write(known_by, source, fill)
+            self.write(key, source, fill)
         except OSError as fault:
             log.warning(
                 "what is compiled of %s cannot be kept; each start compiles it again: %s",
@@ -125,34 +129,35 @@ class CompiledCache:
             )
         return facts, graphs
 
-    def _read(self, known_by: Json) -> Entry | None:
-        folder = self.folder(known_by)
+    def _read(self, key: Json) -> Entry | None:
+        folder = self.folder(key)
         manifest = _manifest(folder)
         try:
-            ours = manifest["identity"] == known_by and manifest["digest"] == _digest(manifest)
+            ours = manifest["identity"] == key and manifest["digest"] == _digest(manifest)
             if ours and manifest["sha256"] == _hashes(folder):
                 return Entry(folder, dict(manifest["facts"]), dict(manifest["proofs"]))
         except (OSError, LookupError, TypeError, ValueError):
             pass  # files or facts are missing
         return None
 
-    def write(
-        self, known_by: Json, source: Path, fill: Callable[[Path], tuple[Json, Json]]
-    ) -> Entry:
-        """Have `fill` write files into a folder and give facts and proofs, and put it in place at
-        once. Raises OSError, and whatever `fill` does. What was made of the same `source` before it
-        changed is dropped: nothing grows."""
+    def write(self, key: Json, source: Path, fill: Callable[[Path], tuple[Json, Json]]) -> Entry:
+        """Write an entry: `fill` writes files into a folder and returns facts and proofs.
+
+        The folder is moved into place when it is complete. Entries from an earlier version of the
+        same `source` are removed, so that the cache does not grow. Raises OSError, and whatever
+        `fill` raises.
+        """
         self._root.mkdir(parents=True, exist_ok=True)
-        for left in self._root.glob(f"{TEMPORARY_PREFIX}*"):
-            if time.time() - left.stat().st_mtime > STALE_S:
-                shutil.rmtree(left, ignore_errors=True)
-        shutil.rmtree(self._root.parent / BEFORE, ignore_errors=True)
-        folder = self.folder(known_by)
+        for stale in self._root.glob(f"{TEMPORARY_PREFIX}*"):
+            if time.time() - stale.stat().st_mtime > STALE_S:
+                shutil.rmtree(stale, ignore_errors=True)
+        shutil.rmtree(self._root.parent / OLD_DIRECTORY, ignore_errors=True)
+        folder = self.folder(key)
         working = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=self._root))
         try:
             facts, proofs = fill(working)
             manifest: Json = {
-                "identity": known_by,
+                "identity": key,
                 "made_from": str(source),
                 "facts": facts,
                 "proofs": proofs,
@@ -162,7 +167,7 @@ class CompiledCache:
             (working / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             for path in [*working.iterdir(), working]:
                 _sync(path)
-            if self._read(known_by) is None:  # else another process was faster
+            if self._read(key) is None:  # else another process was faster
                 shutil.rmtree(folder, ignore_errors=True)
                 working.rename(folder)
                 _sync(self._root)
@@ -175,11 +180,10 @@ class CompiledCache:
 
 
 def _purpose(manifest: Json) -> Any:
-    """What two compilations of one file have in common, of which the later one is kept."""
+    """Return what two entries share when the later one replaces the earlier one."""
     try:
-        known_by = manifest["identity"]
-        same = [known_by[key] for key in ("kind", "settings", "processor")]
-        return [manifest["made_from"], *same]
+        identity = manifest["identity"]
+        return [manifest["made_from"], *(identity[k] for k in ("kind", "settings", "processor"))]
     except (LookupError, TypeError):
         return None
 
@@ -193,13 +197,13 @@ def _manifest(folder: Path) -> Json:
 
 
 def _digest(values: Json) -> str:
-    """SHA-256 of all but the digest itself: a manifest that was edited is noticed too."""
+    """Return the SHA-256 of a manifest without its digest, which detects edited manifests."""
     others = {key: value for key, value in values.items() if key != "digest"}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file but the manifest."""
+    """Return the SHA-256 of every file except the manifest."""
     found = {}
     for path in sorted(folder.iterdir()):
         if path.name != MANIFEST_FILE:
@@ -209,7 +213,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _sync(path: Path) -> None:
-    """Have the disk hold it before anything points to it."""
+    """Flush a file or folder to disk."""
     if os.name == "nt" and path.is_dir():
         return
     handle = os.open(path, os.O_RDONLY)

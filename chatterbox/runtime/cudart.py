@@ -1,8 +1,8 @@
-"""CUDA's runtime library, for what onnxruntime's Python lacks: memory of a device by the byte,
-page-locked memory of the host, strided copies.
+"""Functions of CUDA's runtime library that onnxruntime's Python interface lacks: device memory by
+the byte, page-locked host memory, strided copies.
 
-onnxruntime's CUDA provider has loaded the library before anything here is called. Its streams do
-not wait for the default stream, which is used here: each function returns once its work is done.
+onnxruntime's CUDA provider must have loaded the library before. Its streams do not wait for the
+default stream, which these functions use: each returns when its work is done.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LIBRARY = "cudart64_13.dll" if os.name == "nt" else "libcudart.so.13"
-_BY_ADDRESS = 4  # cudaMemcpyDefault: the addresses say what is copied to where
+_BY_ADDRESS = 4  # cudaMemcpyDefault: the direction follows from the addresses
 _PORTABLE = 1  # cudaHostAllocPortable: page-locked for every device
 _DEFAULT_STREAM = None
 
@@ -40,10 +40,10 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 def _functions() -> dict[str, Any]:
     library = ctypes.CDLL(LIBRARY)
     library.cudaGetErrorString.restype = ctypes.c_char_p
-    found = {name: getattr(library, name) for name in (*_SIGNATURES, "cudaGetErrorString")}
+    functions = {name: getattr(library, name) for name in (*_SIGNATURES, "cudaGetErrorString")}
     for name, arguments in _SIGNATURES.items():
-        found[name].argtypes = arguments
-    return found
+        functions[name].argtypes = arguments
+    return functions
 
 
 def _call(name: str, *arguments: Any) -> None:
@@ -51,11 +51,11 @@ def _call(name: str, *arguments: Any) -> None:
     status = functions[name](*arguments)
     if status:
         text = functions["cudaGetErrorString"](status).decode(errors="replace")
-        raise RuntimeError(f"CUDA failure {status}: {text}; {name}")  # as onnxruntime words it
+        raise RuntimeError(f"CUDA failure {status}: {text}; {name}")  # in onnxruntime's words
 
 
 def memory(device_id: int) -> tuple[int, int]:
-    """Free and all bytes of a device, whoever uses them."""
+    """Return the free and the total bytes of a device."""
     _call("cudaSetDevice", device_id)
     available, total = ctypes.c_size_t(), ctypes.c_size_t()
     _call("cudaMemGetInfo", ctypes.byref(available), ctypes.byref(total))
@@ -63,7 +63,7 @@ def memory(device_id: int) -> tuple[int, int]:
 
 
 def malloc(nbytes: int, device_id: int) -> int:
-    """Address of so many zeros on a device."""
+    """Allocate zeroed memory on a device. Returns its address."""
     _call("cudaSetDevice", device_id)
     address = ctypes.c_void_p()
     _call("cudaMalloc", ctypes.byref(address), max(nbytes, 1))
@@ -73,19 +73,19 @@ def malloc(nbytes: int, device_id: int) -> int:
 
 
 def zero(address: int, nbytes: int, device_id: int) -> None:
-    """Fill with zeros."""
+    """Fill device memory with zeros."""
     _call("cudaSetDevice", device_id)
     _call("cudaMemset", address, 0, nbytes)
     _call("cudaStreamSynchronize", _DEFAULT_STREAM)
 
 
 def free(address: int) -> None:
-    """Give it back; waits for whatever the device does."""
+    """Free device memory. Waits for all work on the device."""
     _call("cudaFree", address)
 
 
 def pinned(nbytes: int, device_id: int) -> NDArray[np.uint8]:
-    """Page-locked memory of the host, which a device copies from and to by itself."""
+    """Allocate page-locked host memory, which a device copies from and to without the CPU."""
     _call("cudaSetDevice", device_id)  # else the first device would get a context
     address = ctypes.c_void_p()
     _call("cudaHostAlloc", ctypes.byref(address), max(nbytes, 1), _PORTABLE)
@@ -96,17 +96,17 @@ def pinned(nbytes: int, device_id: int) -> NDArray[np.uint8]:
 
 
 def copy(target: int, source: int, nbytes: int, device_id: int) -> None:
-    """Between page-locked memory and a device."""
+    """Copy between page-locked memory and a device."""
     _call("cudaSetDevice", device_id)
     _call("cudaMemcpy", target, source, nbytes, _BY_ADDRESS)
 
 
 Rows = tuple[int, int, int, int]
-"""Addresses of a target and a source, and the strides of their rows in bytes."""
+"""Addresses of target and source, and the strides of their rows in bytes."""
 
 
 def copy_rows(blocks: list[Rows], width: int, rows: int, device_id: int) -> None:
-    """Copies `rows` rows of `width` bytes in each block, from device to device."""
+    """Copy `rows` rows of `width` bytes in each block, from device to device."""
     _call("cudaSetDevice", device_id)
     for target, source, target_stride, source_stride in blocks:
         _call(

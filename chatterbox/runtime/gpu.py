@@ -1,4 +1,4 @@
-"""Which GPU there is, whether onnxruntime can compute on it, and if not, why and what to do."""
+"""Finds the GPU, checks that onnxruntime can compute on it, and explains why it cannot."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ from chatterbox.runtime import cudart
 
 CUDA = "CUDAExecutionProvider"
 INSTALL = "pip install -r requirements-cuda.txt"
-NEEDED_CUDA = 13000  # as the driver numbers it: 13.0
+NEEDED_CUDA = 13000  # the driver's number for 13.0
 NEEDED_DRIVER = "580"
 SUPPORTED = "7.5, 8.x, 9.0 and 12.0"
 """Compute capabilities that onnxruntime-gpu 1.31 has kernels for."""
@@ -27,12 +27,13 @@ PROBE_GRAPH = bytes.fromhex(
     "170a017812120a100801120c0a0208010a0208010a02080462170a017912120a100801120c0a0208010a0208"
     "020a02080242040a001011"
 )
-"""ONNX, opset 17: [1, 1, 4] → Conv → MatMul → Neg. cuDNN, cuBLAS and a kernel of onnxruntime's."""
+"""An ONNX model, opset 17: [1, 1, 4] → Conv → MatMul → Neg, which need cuDNN, cuBLAS and a kernel
+of onnxruntime."""
 
 
 class NoGpu(Exception):
-    """Why CUDA cannot be used, in one line with the remedy. `expected`: nobody asked for one here,
-    and nothing is wrong."""
+    """CUDA cannot be used; the message is one line with the remedy. `expected`: a machine without a
+    GPU, where nothing is wrong."""
 
     def __init__(self, reason: str, *, expected: bool = False) -> None:
         super().__init__(reason)
@@ -41,7 +42,7 @@ class NoGpu(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A card, as its driver describes it."""
+    """A graphics card, as its driver describes it."""
 
     name: str
     memory_gib: float
@@ -53,16 +54,17 @@ class Gpu:
 
 @cache
 def usable_gpu(device_id: int) -> Gpu:
-    """The GPU of that number, seen to compute. Raises NoGpu."""
+    """Return the GPU of this number after a test run on it. Raises NoGpu."""
     if CUDA not in ort.get_available_providers():
         raise NoGpu("this onnxruntime is built without CUDA", expected=True)
-    gpu = _described(device_id)
+    gpu = _query_driver(device_id)
     _compute(device_id, gpu)
     return gpu
 
 
-def _described(device_id: int) -> Gpu:
-    """What the driver says; it is asked first, since onnxruntime tells its faults apart no more."""
+def _query_driver(device_id: int) -> Gpu:
+    """Return the driver's description of a GPU. Raises NoGpu for faults that onnxruntime would not
+    distinguish."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
@@ -78,7 +80,9 @@ def _described(device_id: int) -> Gpu:
         )
     status = driver.cuInit(0)
     if status and status != NO_DEVICE:
-        raise NoGpu(f"the NVIDIA driver does not start: {_text(driver, status)} (try nvidia-smi)")
+        raise NoGpu(
+            f"the NVIDIA driver does not start: {_error_text(driver, status)} (try nvidia-smi)"
+        )
     driver.cuDeviceGetCount(ctypes.byref(count))
     if status == NO_DEVICE or not count.value:
         raise NoGpu("the NVIDIA driver sees no GPU (a container needs --gpus all)")
@@ -95,16 +99,16 @@ def _described(device_id: int) -> Gpu:
     return Gpu(name.value.decode(errors="replace"), memory.value / 1024**3, capability)
 
 
-def _text(driver: ctypes.CDLL, status: int) -> str:
+def _error_text(driver: ctypes.CDLL, status: int) -> str:
     text = ctypes.c_char_p()
     driver.cuGetErrorString(status, ctypes.byref(text))
     return f"{(text.value or b'error').decode(errors='replace')} ({status})"
 
 
 def _compute(device_id: int, gpu: Gpu) -> None:
-    """Run the probe, which needs whatever speech needs."""
+    """Run the probe graph, which needs the same libraries as speech. Raises NoGpu."""
     ort.preload_dlls()
-    ort.set_default_logger_severity(SEVERITY_ERROR)  # else each session speaks of plug-ins
+    ort.set_default_logger_severity(SEVERITY_ERROR)  # otherwise each session logs about plug-ins
     options = ort.SessionOptions()
     options.log_severity_level = SEVERITY_FATAL
     providers = [(CUDA, {"device_id": str(device_id)}), "CPUExecutionProvider"]
@@ -132,7 +136,7 @@ MEANINGS = (
      f"onnxruntime has kernels for {SUPPORTED} alone"),
     (("out of memory", "alloc"), "{gpu} has no memory left: end what else runs on it"),
 )  # fmt: skip
-"""Words of onnxruntime's errors, and what is the matter."""
+"""Words in onnxruntime's errors, and what they mean."""
 
 
 def _meaning(fault: str, gpu: Gpu) -> str:
@@ -154,11 +158,11 @@ DEFAULTS: tuple[tuple[float, dict[str, int]], ...] = (
     (0, {"max_sequences": 8, "max_concurrent_requests": 8, "max_queued_requests": 32,
          "kv_prefix_cache_mb": 512}),
 )  # fmt: skip
-"""What settings become where they are not set, from so many GiB of a card on. A slot of 2,048
-positions takes 192 MiB in fp16; graphs, scratch memory and CUDA's own take about 4 GiB
-(docs/run/gpu.md has the sums)."""
+"""Defaults of settings, by the least memory of a card in GiB. A slot of 2,048 positions takes
+192 MiB in fp16; graphs, scratch memory and CUDA itself take about 4 GiB (docs/run/gpu.md has the
+calculation)."""
 
 
 def default_settings(memory_gib: float) -> dict[str, int]:
-    """Of a card with so much memory, or of so much of one."""
-    return next(settings for least, settings in DEFAULTS if memory_gib >= least)
+    """Return the defaults for this much memory of a card."""
+    return next(settings for minimum, settings in DEFAULTS if memory_gib >= minimum)

@@ -1,5 +1,4 @@
-"""A least-recently-used cache, bounded by bytes and, where it is set, by a number of entries; and
-locks by key."""
+"""A least-recently-used cache bounded by bytes and optionally by entries, and locks by key."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ Entry = TypeVar("Entry")
 
 
 class ByteLru(Generic[Entry]):
-    """Entries by voice key. Safe to use from several threads."""
+    """Least-recently-used entries by voice key. Thread-safe."""
 
     def __init__(self, max_bytes: int, max_entries: int | None = None) -> None:
         self._max_bytes = max_bytes
@@ -26,11 +25,11 @@ class ByteLru(Generic[Entry]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes held now; never above the bound."""
+        """Size of all entries; never above the bound."""
         return self._bytes
 
     def get(self, key: str) -> Entry | None:
-        """The entry, which is now the most recently used; None if it is not held."""
+        """Return the entry and mark it as the most recently used, or return None."""
         with self._lock:
             if key not in self._entries:
                 return None
@@ -38,15 +37,15 @@ class ByteLru(Generic[Entry]):
             return self._entries[key][0]
 
     def has_room(self, nbytes: int | None = None) -> bool:
-        """Whether one more of this size could be held without dropping any. None: of the mean size
-        of those held."""
+        """Return whether an entry of this size fits without dropping others. None: an entry of mean
+        size."""
         with self._lock:
             count = len(self._entries)
-            more = self._bytes / max(count, 1) if nbytes is None else nbytes
-            return self._bytes + more <= self._max_bytes and count != self._max_entries
+            size = self._bytes / max(count, 1) if nbytes is None else nbytes
+            return self._bytes + size <= self._max_bytes and count != self._max_entries
 
     def put(self, key: str, entry: Entry, nbytes: int) -> None:
-        """Hold `entry`, dropping the least recently used ones; one above the bound is not held."""
+        """Add an entry and drop the least recently used ones. Ignores an entry above the bound."""
         with self._lock:
             self._remove(key)
             if nbytes > self._max_bytes:
@@ -58,7 +57,7 @@ class ByteLru(Generic[Entry]):
                 self._remove(next(iter(self._entries)))
 
     def drop(self, key: str) -> None:
-        """Forget an entry; fine where it is not held."""
+        """Remove an entry, if it is there."""
         with self._lock:
             self._remove(key)
 
@@ -68,7 +67,7 @@ class ByteLru(Generic[Entry]):
 
 
 class KeyedLocks:
-    """Locks made at first use and dropped after the last: their number does not grow."""
+    """One lock for each key in use."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
@@ -79,7 +78,7 @@ class KeyedLocks:
 
     @contextmanager
     def holding(self, key: str) -> Iterator[None]:
-        """Alone with `key` inside the block."""
+        """Hold the lock of `key` inside the block."""
         with self._guard:
             lock = self._locks.setdefault(key, Lock())
         with lock:

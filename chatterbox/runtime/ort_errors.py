@@ -1,4 +1,4 @@
-"""Tells what a graph's failure means: too little memory, a lost device, or one row's own fault."""
+"""Classifies exceptions of graphs: too little memory, a lost device, or bad input of one row."""
 
 import re
 
@@ -19,28 +19,28 @@ _DEVICE = re.compile(
     r"|\bcuda_?error_?[a-z]+|\b(cudnn|cublas|cufft|curand|cusparse)_(status|backend)_[a-z]+"
     r"|\bdevice-side assert|\billegal memory access|\bunspecified launch failure"
 )
-"""How CUDA's libraries, and ONNX Runtime for them, report an error ("CUDA failure 700: …"). Their
-names alone say nothing: messages hold paths such as `providers/cuda/nn/conv.cc`."""
+"""Error reports of CUDA's libraries, also through ONNX Runtime ("CUDA failure 700: …"). The names
+of the libraries do not suffice: messages contain paths such as `providers/cuda/nn/conv.cc`."""
 _ARGUMENT = re.compile(
     r"_(bad_param|invalid_value|not_supported)\b|cuda_?error_?invalid_?value|: invalid argument\b"
 )
-"""Errors of theirs that blame what was handed in and leave the device as it was."""
+"""Errors of these libraries about arguments, which leave the device usable."""
 
 REQUEST_ERRORS = (ValueError, LookupError, TypeError, ArithmeticError, AssertionError)
-"""What our own code raises on data that it cannot use."""
+"""What this project's code raises on unusable data."""
 INVALID_ARGUMENT = "InvalidArgument"
 """ONNX Runtime's class for inputs of a wrong shape or type."""
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
-    """Whether less at once may do: nothing is broken."""
+    """Return whether memory ran out, so that a smaller call may succeed."""
     text = str(fault).lower()
     return isinstance(fault, MemoryError) or any(words in text for words in _NO_MEMORY)
 
 
 def device_is_lost(fault: BaseException) -> bool:
-    """Whether the device itself failed. CUDA keeps such an error for the rest of the process: every
-    later call fails too, and only a new process helps."""
+    """Return whether the device failed. CUDA then fails every later call of the process, which must
+    be restarted."""
     text = str(fault).lower()
     if is_out_of_memory(fault) or _ARGUMENT.search(text):
         return False
@@ -48,7 +48,7 @@ def device_is_lost(fault: BaseException) -> bool:
 
 
 def is_request_error(fault: BaseException) -> bool:
-    """Whether what was handed in is to blame, so that other rows are not concerned."""
+    """Return whether the input caused the exception, so that other rows are not affected."""
     if device_is_lost(fault):
         return False
     return isinstance(fault, REQUEST_ERRORS) or type(fault).__name__ == INVALID_ARGUMENT

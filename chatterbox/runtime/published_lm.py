@@ -1,10 +1,12 @@
-"""The published language model's graph, stepped as it is: past → present, batched by padding.
+"""Steps the published graph of a language model as it is: cached keys and values in and out, rows
+batched by padding.
 
-The fallback where a graph has not been compiled (docs/inside/language-model.md): it copies its
-whole cache on every step, on a GPU within its memory as long as the same rows step.
+The fallback for a graph that was not compiled (docs/inside/language-model.md). Every step copies
+the whole cache; on a GPU the cache stays in its memory while the same rows step.
 
-Rows of different length share a batch by left padding: each row's past ends where the longest one
-ends, the attention mask hides what is before it, and `position_ids` say where it really is.
+Rows of different length share a batch by left padding: the pasts of all rows end at the same
+column, the attention mask hides the columns before a row's past, and `position_ids` has the row's
+actual positions.
 """
 
 from collections.abc import Sequence
@@ -25,16 +27,16 @@ from chatterbox.runtime.sessions import require
 PAST, PRESENT = "past_key_values", "present"
 
 BATCH_TOLERANCE = 0.02
-"""Largest difference, in standard deviations of the logits, that still counts as equal: fp16
-rounding stays under it, a row that reads its neighbour's past or the padding does not."""
+"""Largest difference that counts as equal, in standard deviations of the logits. Rounding in fp16
+stays below it; a row that reads another row's past or the padding does not."""
 
 Cache = Sequence[NDArray[np.floating] | ort.OrtValue]
-"""2 × layers of [B, heads, past, head_dim]: key, value, key, …; values lie on a GPU."""
+"""2 × layers of [B, heads, past, head_dim]: key, value, key, …; on a GPU as OrtValues."""
 
 
 def cache_of(session: ort.InferenceSession) -> dict[str, NDArray[np.floating]]:
-    """The inputs that hold keys and values, with those of no positions. Raises ModelError when it
-    is no such graph."""
+    """Return the inputs for keys and values, each with an empty cache. Raises ModelError when the
+    graph is not a language model."""
     inputs = {i.name: i for i in session.get_inputs()}
     layers = range(sum(name.startswith(PAST) for name in inputs) // 2)
     names = [f"{PAST}.{layer}.{kind}" for layer in layers for kind in ("key", "value")]
@@ -47,13 +49,13 @@ def cache_of(session: ort.InferenceSession) -> dict[str, NDArray[np.floating]]:
     _, heads, _, head_dim = key.shape
     if not isinstance(heads, int) or not isinstance(head_dim, int):
         raise ModelError("language_model does not say how many heads it has")
-    kind = np.float16 if key.type == "tensor(float16)" else np.float32
-    return {name: np.zeros((1, heads, 0, head_dim), kind) for name in names}
+    dtype = np.float16 if key.type == "tensor(float16)" else np.float32
+    return {name: np.zeros((1, heads, 0, head_dim), dtype) for name in names}
 
 
 @dataclass(slots=True)
 class _Batch:
-    """Rows whose caches stand in one array, left-padded to a common length."""
+    """Rows with a common cache, left-padded to the longest past."""
 
     slots: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
@@ -61,39 +63,38 @@ class _Batch:
 
     @property
     def width(self) -> int:
-        """Positions of the common array."""
+        """Positions of the common cache."""
         return max(self.lengths, default=0)
 
     def on_host(self) -> list[NDArray[np.floating]]:
-        """The cache as arrays."""
+        """Return the cache as arrays."""
         return [kv.numpy() if isinstance(kv, ort.OrtValue) else kv for kv in self.cache]
 
-    def pick(self, slots: Sequence[int]) -> "_Batch":
-        """Only `slots`, in that order, without padding that none of them needs."""
+    def select(self, slots: Sequence[int]) -> "_Batch":
+        """Return a batch of these rows, in this order, without superfluous padding."""
         rows = [self.slots.index(slot) for slot in slots]
         lengths = [self.lengths[row] for row in rows]
         start = self.width - max(lengths, default=0)
         return _Batch(list(slots), lengths, [kv[rows, :, start:] for kv in self.on_host()])
 
     def join(self, other: "_Batch") -> "_Batch":
-        """Both, padded to the longer one."""
+        """Return a batch of the rows of both."""
         if not self.slots or not other.slots:
             return self if self.slots else other
         width = max(self.width, other.width)
-        sides = (_padded(side.on_host(), width) for side in (self, other))
-        cache = [np.concatenate(pair) for pair in zip(*sides, strict=True)]
+        halves = (
+            [
+                np.pad(kv, ((0, 0), (0, 0), (width - batch.width, 0), (0, 0)))
+                for kv in batch.on_host()
+            ]
+            for batch in (self, other)
+        )
+        cache = [np.concatenate(pair) for pair in zip(*halves, strict=True)]
         return _Batch(self.slots + other.slots, self.lengths + other.lengths, cache)
 
 
-def _padded(cache: list[NDArray[np.floating]], width: int) -> list[NDArray[np.floating]]:
-    missing = width - cache[0].shape[2]
-    if not missing:
-        return cache
-    return [np.pad(kv, ((0, 0), (0, 0), (missing, 0), (0, 0))) for kv in cache]
-
-
 class PublishedLanguageModel:
-    """Implements `LanguageModel` on the published graph."""
+    """A `LanguageModel` on the published graph."""
 
     def __init__(
         self,
@@ -104,8 +105,8 @@ class PublishedLanguageModel:
         capacity: int,
         memory: Memory | None = None,
     ) -> None:
-        """`capacity`: positions the graph has embeddings for; `memory`: where caches stay between
-        steps; none: in arrays of the host."""
+        """`capacity`: positions that the graph has embeddings for. `memory`: device that keeps the
+        cache between steps; None: keep it in host arrays."""
         self.no_cache = cache_of(session)
         self._outputs = ["logits", *(name.replace(PAST, PRESENT) for name in self.no_cache)]
         self._session = session
@@ -113,101 +114,96 @@ class PublishedLanguageModel:
         self.slots, self.capacity, self.vocab = slots, capacity, 0
         self._memory = memory
         self._batch = _Batch()
-        self._alone: dict[int, _Batch] = {}  # every row by itself, when they are not batched
+        self._single: dict[int, _Batch] = {}  # rows that are not in `_batch`, each on its own
         self.batched = False
         self.batched = self._rows_equal_alone()
 
     def prefill(self, slot: int, prompt: PrefixedPrompt) -> F32:
-        """The prefix's rows and the text; see `LanguageModel.prefill`."""
-        embeds = np.concatenate([prompt.prefix, self._embed.text(prompt.ids)])
-        return self._prefill(slot, embeds)
+        """Compute the prefix and the text; see `LanguageModel.prefill`."""
+        return self._prefill(slot, np.concatenate([prompt.prefix, self._embed.text(prompt.ids)]))
 
     def decode(self, slots: Sequence[int], tokens: I64) -> F32:
-        """One token for each of `slots`; see `LanguageModel.decode`."""
+        """Append one token to each of `slots`; see `LanguageModel.decode`."""
         embeds = self._embed.codes(tokens)
         if not self.batched:
             rows = zip(slots, embeds, strict=True)
-            stepped = [self._run(self._alone[slot], row[None, None]) for slot, row in rows]
-            self._alone.update(zip(slots, [batch for _, batch in stepped], strict=True))
+            stepped = [self._run(self._single[slot], row[None, None]) for slot, row in rows]
+            self._single.update(zip(slots, [batch for _, batch in stepped], strict=True))
             return np.concatenate([logits for logits, _ in stepped])
         batch = self._batch
-        # Rows that pause stay in `_alone` until they run again.
-        paused = {slot: batch.pick([slot]) for slot in batch.slots if slot not in slots}
+        # Rows that pause are kept in `_single` until they step again.
+        paused = {slot: batch.select([slot]) for slot in batch.slots if slot not in slots}
         if batch.slots != list(slots):
             known = [s for s in slots if s in batch.slots]
-            batch = batch.pick(known)
+            batch = batch.select(known)
             for slot in [s for s in slots if s not in known]:
-                batch = batch.join(self._alone[slot])
-            batch = batch.pick(slots)
+                batch = batch.join(self._single[slot])
+            batch = batch.select(slots)
         logits, batch = self._run(batch, embeds[:, None])
-        # Only now may anything change: a call that raises is made again for some of the rows.
-        rows_alone = self._alone | paused
-        self._alone = {slot: row for slot, row in rows_alone.items() if slot not in slots}
+        # State changes only now: after an exception the call is repeated for some of the rows.
+        single = self._single | paused
+        self._single = {slot: row for slot, row in single.items() if slot not in slots}
         self._batch = batch
         return logits
 
     def free(self, slot: int) -> None:
-        self._alone.pop(slot, None)
+        """Forget the slot's sequence."""
+        self._single.pop(slot, None)
         if slot in self._batch.slots:
-            self._batch = self._batch.pick([s for s in self._batch.slots if s != slot])
+            self._batch = self._batch.select([s for s in self._batch.slots if s != slot])
 
     def cache_prefix(self, prompt: PrefixedPrompt) -> None:
-        """Nothing to prepare: this graph's rows are filled from the beginning each time."""
+        """Do nothing: a prefill computes its prefix."""
 
     def _prefill(self, slot: int, embeds: F32) -> F32:
-        nothing = _Batch([slot], [0], list(self.no_cache.values()))
-        logits, self._alone[slot] = self._run(nothing, embeds[None])
+        empty = _Batch([slot], [0], list(self.no_cache.values()))
+        logits, self._single[slot] = self._run(empty, embeds[None])
         last: F32 = logits[0]
         return last
 
     def _run(self, batch: _Batch, embeds: F32) -> tuple[F32, _Batch]:
-        """`embeds` [B, S, hidden] behind the batch's past → last logits [B, vocab], new batch."""
+        """Append `embeds` [B, S, hidden] to the rows of a batch. Returns the last position's logits
+        [B, vocab], and the batch after it."""
         new = embeds.shape[1]
         past = np.array(batch.lengths)  # [B]
         columns = np.arange(batch.width + new)
-        mask = (columns >= (batch.width - past)[:, None]).astype(np.int64)  # [B, width + S]
-        positions = past[:, None] + np.arange(new)  # [B, S]
-        feeds: dict[str, NDArray[Any]] = {
+        feeds: dict[str, Any] = {
             "inputs_embeds": embeds,
-            "attention_mask": mask,
-            "position_ids": positions,
+            "attention_mask": (columns >= (batch.width - past)[:, None]).astype(np.int64),
+            "position_ids": past[:, None] + np.arange(new),
         }
-        caches = dict(zip(self.no_cache, batch.cache, strict=True))
-        if self._memory is None:
-            logits, *cache = self._session.run(self._outputs, feeds | caches)
-        else:
-            logits, *cache = self._run_in_place(feeds, caches, self._memory)
+        feeds |= zip(self.no_cache, batch.cache, strict=True)
+        run = self._session.run if self._memory is None else self._run_on_device
+        logits, *cache = run(self._outputs, feeds)
         lengths = [length + new for length in batch.lengths]
         self.vocab = logits.shape[-1]
         return np.ascontiguousarray(logits[:, -1], np.float32), _Batch(batch.slots, lengths, cache)
 
-    def _run_in_place(
-        self, feeds: dict[str, Any], caches: dict[str, Any], memory: Memory
-    ) -> list[Any]:
-        """What comes out stays on the device, but the logits."""
+    def _run_on_device(self, outputs: list[str], feeds: dict[str, Any]) -> list[Any]:
+        """Run the graph and leave all outputs except the logits on the device."""
+        assert self._memory is not None
         binding = self._session.io_binding()
-        for name, value in (feeds | caches).items():
+        for name, value in feeds.items():
             if isinstance(value, ort.OrtValue):
                 binding.bind_ortvalue_input(name, value)
             else:
                 binding.bind_cpu_input(name, np.ascontiguousarray(value))
-        binding.bind_output(self._outputs[0], "cpu")
-        for name in self._outputs[1:]:
-            binding.bind_output(name, memory.device, memory.device_id)
+        binding.bind_output(outputs[0], "cpu")
+        for name in outputs[1:]:
+            binding.bind_output(name, self._memory.device, self._memory.device_id)
         self._session.run_with_iobinding(binding)
         logits, *cache = binding.get_outputs()
         return [logits.numpy(), *cache]
 
     def _rows_equal_alone(self) -> bool:
-        """Whether two rows of different length give the same logits together as alone."""
+        """Return whether two rows of different length get the same logits together as alone."""
         rng = np.random.default_rng(0)
         texts = [np.append(rng.integers(0, 200, n), [0, 0]).astype(np.int64) for n in (5, 11)]
-        rows = [self._embed.text(ids) for ids in texts]
-        for slot, row in enumerate(rows):
-            self._prefill(slot, row)
+        for slot, ids in enumerate(texts):
+            self._prefill(slot, self._embed.text(ids))
         codes = np.array([7, 1234], np.int64)
-        both = self._alone[0].join(self._alone[1])
+        both = self._single[0].join(self._single[1])
         together, _ = self._run(both, self._embed.codes(codes)[:, None])
-        alone = self.decode((0, 1), codes)  # not batched so far
-        self._alone.clear()
+        alone = self.decode((0, 1), codes)  # one by one, since `batched` is still False
+        self._single.clear()
         return bool(np.abs(together - alone).max() <= BATCH_TOLERANCE * (alone.std() + 1e-6))

@@ -1,4 +1,4 @@
-"""Weights as plain numbers, or quantised in blocks that share a scale."""
+"""Weights: dense, or quantised in blocks that share a scale."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +41,7 @@ Weight = Dense | BlockQuantized
 
 
 def unpack(packed: Array, bits: int, count: int) -> Array:
-    """`count` unsigned numbers of `bits` bits from the last axis, low bits first."""
+    """Unpack `count` unsigned `bits`-bit numbers from the last axis, low bits first."""
     if bits == 8:
         return packed[..., :count]
     per_byte = 8 // bits
@@ -51,7 +51,7 @@ def unpack(packed: Array, bits: int, count: int) -> Array:
 
 
 def dense(weight: Weight) -> Array:
-    """[K, N] in the type of its scales: (code − zero point) × scale."""
+    """Return a weight as [K, N] in the type of its scales: (code − zero point) × scale."""
     if isinstance(weight, Dense):
         return weight.values
     outputs, blocks = weight.scales.shape

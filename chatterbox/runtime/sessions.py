@@ -1,4 +1,4 @@
-"""Sessions of onnxruntime: on which device, with which provider options and threads."""
+"""Opens onnxruntime sessions with the configured device, provider options and threads."""
 
 import logging
 import os
@@ -37,18 +37,18 @@ WEIGHTS_FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """Where and how sessions run; one for the whole process."""
+    """Device and options of all sessions of the process."""
 
     device: Device
     threads: int  # of a session on the CPU
     cuda_options: dict[str, str]
-    gpu_threads: int = 1  # of a session on a GPU, which has next to nothing to compute on the host
+    gpu_threads: int = 1  # of a session on a GPU, which computes almost nothing on the host
     gpu: Gpu | None = None
     note: str = ""  # for the operator: what was chosen and why
 
     @property
     def machine(self) -> str:
-        """What computes, for people."""
+        """Name of the GPU, or of the CPU and its cores."""
         return str(self.gpu) if self.gpu else f"{cpu_name()}, {usable_cores()} cores"
 
     @property
@@ -56,15 +56,15 @@ class SessionSettings:
         return int(self.cuda_options.get("device_id", 0))
 
     def on_gpu(self, device_id: int | None) -> "SessionSettings":
-        """The same on another card; none: on this one."""
+        """Return the settings for another card, or these if None."""
         if device_id is None:
             return self
         return replace(self, cuda_options=self.cuda_options | {"device_id": str(device_id)})
 
 
 def session_settings(config: TTSConfig) -> SessionSettings:
-    """What `config` asks for on this machine. Raises ModelError when it asks for a GPU that cannot
-    be used, ConfigError for what a GPU cannot do."""
+    """Return the settings for `config` on this machine. Raises ModelError when it requires a GPU
+    that cannot be used, ConfigError for settings that a GPU does not support."""
     gpu, note = _gpu(config)
     if gpu is not None and config.kv_dtype == "int8":
         raise ConfigError(
@@ -77,7 +77,7 @@ def session_settings(config: TTSConfig) -> SessionSettings:
 
 
 def _gpu(config: TTSConfig) -> tuple[Gpu | None, str]:
-    """The GPU to use, and what to say of it or of its absence."""
+    """Return the GPU to use, or None, and a note for the operator."""
     if config.device == "cpu":
         return None, ""
     try:
@@ -93,19 +93,18 @@ def _gpu(config: TTSConfig) -> tuple[Gpu | None, str]:
 
 
 def fitted(config: TTSConfig) -> TTSConfig:
-    """The settings with those that nobody has set chosen for this machine's GPU, where it has one.
-    Raises what `session_settings` does."""
+    """Return `config` with defaults for this machine's GPU, if it has one, where nothing is set.
+    Raises what `session_settings` raises."""
     gpu = session_settings(config).gpu
     if gpu is None:
         return config
-    room = min(gpu.memory_gib, config.gpu_mem_limit_gb or gpu.memory_gib)
-    chosen = default_settings(room)
-    unset = {name: value for name, value in chosen.items() if name not in config.model_fields_set}
+    defaults = default_settings(min(gpu.memory_gib, config.gpu_mem_limit_gb or gpu.memory_gib))
+    unset = {name: value for name, value in defaults.items() if name not in config.model_fields_set}
     return config.model_copy(update=unset)
 
 
 def cpu_name() -> str:
-    """As its maker calls it; the architecture where the system does not say."""
+    """Return the CPU's model name, or the architecture if the system does not provide it."""
     with suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
         for line in lines:
             if line.startswith("model name"):
@@ -114,14 +113,14 @@ def cpu_name() -> str:
 
 
 def usable_cores() -> int:
-    """Cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def cuda_options(config: TTSConfig) -> dict[str, str]:
-    """CUDA provider options; each is a setting (docs/run/gpu.md has the reasons)."""
+    """Return the CUDA provider options from the settings; docs/run/gpu.md has the reasons."""
     options = {
         "device_id": str(config.gpu_device_id),
         "arena_extend_strategy": config.arena_extend_strategy,
@@ -136,7 +135,7 @@ def cuda_options(config: TTSConfig) -> dict[str, str]:
 
 
 def captures(config: TTSConfig, settings: SessionSettings) -> bool:
-    """Whether shapes that come again are to be CUDA graphs."""
+    """Return whether repeated shapes are captured as CUDA graphs."""
     return settings.device == "cuda" and config.cuda_graphs
 
 
@@ -148,22 +147,21 @@ def open_session(
     weights_in: Path | None = None,
     spin_us: int = 0,
 ) -> ort.InferenceSession:
-    """A session on `source`: a path, or a model in memory whose weights lie in `weights_in`.
+    """Open a session on `source`: a path, or a model in memory whose weights are in `weights_in`.
 
-    Its threads do not spin while idle, or for up to `spin_us` between the operators of a run: the
-    language model, the decoder and the encoder share the cores, and a pool of one that spins after
-    its run would take them from another (docs/inside/language-model.md has the figures). Raises
-    ModelError.
+    Its threads spin for up to `spin_us` between the operators of a run, but not between runs: the
+    language model, the decoder and the encoder share the cores, and an idle pool that spins would
+    take them from the others (docs/inside/language-model.md has the figures). Raises ModelError.
     """
     options = ort.SessionOptions()
     on_gpu = settings.device == "cuda"
     options.intra_op_num_threads = settings.gpu_threads if on_gpu else settings.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = SEVERITY_ERROR
-    # A pattern is kept for every shape ever seen, and there is no end of lengths.
+    # It would store a pattern for every shape, and the number of lengths is unbounded.
     options.enable_mem_pattern = False
-    # To plan which tensor lies where an earlier one did takes seconds for thousands of nodes. The
-    # arena does it as well while they run: as quick, with no more memory.
+    # Planning the reuse of memory takes seconds for thousands of nodes. The arena reuses memory
+    # at run time, as quickly and with no more memory.
     options.enable_mem_reuse = on_gpu
     if spin_us:
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_us))
@@ -175,11 +173,11 @@ def open_session(
         providers.insert(0, (CUDA, settings.cuda_options | (provider_options or {})))
     name = source.name if isinstance(source, Path) else "a graph in memory"
     try:
-        given, folder = readable_graph(source, weights_in)
+        graph, folder = readable_graph(source, weights_in)
         if folder is not None:
             options.add_session_config_entry(WEIGHTS_FOLDER_KEY, str(folder))
-        # By itself, Python's session would go on with the CPU where CUDA fails, now or later.
-        session = ort.InferenceSession(given, options, providers=providers, enable_fallback=0)
+        # Without `enable_fallback=0` the session would continue on the CPU when CUDA fails.
+        session = ort.InferenceSession(graph, options, providers=providers, enable_fallback=0)
     except Exception as fault:
         raise ModelError(f"{name} cannot be loaded: {first_line(fault)}") from fault
     if on_gpu and session.get_providers()[0] != CUDA:
