@@ -54,15 +54,14 @@ class Fields(SamplingFields):
 class Tokens(Framing):
     """Server-sent events with the audio's tokens instead of the audio."""
 
+    media_type = "text/event-stream"
+
     def __init__(self, services: Services, fields: Fields, name: str) -> None:
         self._token_text = services.engine.family.token_text
         self._common: dict[str, Any] = {"id": name, "object": "text_completion"}
         self._common |= {"created": int(time.time()), "model": fields.model or "orpheus"}
         self._segment = 0  # segment that is being sent
         self._sent = 0  # its codes sent so far
-
-    def media_type(self, _call: SpeechRequest, /) -> str:
-        return "text/event-stream"
 
     def wrap(self, _data: bytes, report: SpeechReport, /) -> bytes:
         codes = self._new_codes(report)

@@ -46,9 +46,8 @@ class Framing:
     """Wraps the encoded audio for the wire. This base class sends the bare file; dialects subclass
     it to send events or lines of JSON."""
 
-    def media_type(self, request: SpeechRequest, /) -> str:
-        """Return the response's Content-Type."""
-        return request.format.media_type
+    media_type: str | None = None
+    """The response's Content-Type; None means that of the audio format."""
 
     def wrap(self, data: bytes, _report: SpeechReport, /) -> bytes:
         """Frame the next bytes of the audio file; `data` is never empty."""
@@ -70,7 +69,7 @@ RAW = Framing()
 def audio_headers(request: SpeechRequest, framing: Framing = RAW) -> dict[str, str]:
     """Headers that are known before synthesis."""
     return {
-        "Content-Type": framing.media_type(request),
+        "Content-Type": framing.media_type or request.format.media_type,
         "Content-Disposition": f'inline; filename="speech.{request.format.name}"',
         "Cache-Control": "no-store",
         "X-Accel-Buffering": "no",  # nginx would collect the stream before passing it on

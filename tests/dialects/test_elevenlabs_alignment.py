@@ -76,9 +76,9 @@ def test_long_and_repetitive_text_is_quick() -> None:
 @pytest.mark.parametrize("text", [" Two words", "word", "  ", ""])
 def test_times_fill_the_segment(text: str) -> None:
     found = spread(text, 1.0, 1.2, 2.0)
-    assert "".join(found.characters) == text
+    assert found.text == text
     bounds = found.bounds_s
-    assert len(bounds) == len(found.characters) + 1
+    assert len(bounds) == len(found.text) + 1
     assert bounds == sorted(bounds)
     if text.strip():
         assert bounds[0] == (1.0 if text.startswith(" ") else 1.2)

@@ -1,6 +1,5 @@
 """Text in pieces: which sentences are released when, and the times of characters."""
 
-import itertools
 import time
 
 import pytest
@@ -205,14 +204,13 @@ def test_every_character_is_returned_once_without_gaps(step_s, known, lead_s):
     found.append((timing.until(end_s, last=True), end_s))
     told_until_s = 0.0
     for alignment, until_s in found:
-        if alignment.characters:
+        if alignment.text:
             assert alignment.bounds_s[0] == pytest.approx(told_until_s, abs=2e-3)
             assert alignment.bounds_s[-1] <= until_s + 1e-9
-            assert len(alignment.bounds_s) == len(alignment.characters) + 1
+            assert len(alignment.bounds_s) == len(alignment.text) + 1
             told_until_s = alignment.bounds_s[-1]
     assert told_until_s == pytest.approx(end_s, abs=2e-3)
-    letters = itertools.chain.from_iterable(a.characters for a, _ in found)
-    assert "".join(letters) == TEXT
+    assert "".join(alignment.text for alignment, _ in found) == TEXT
 
 
 def test_words_end_where_a_blank_follows():

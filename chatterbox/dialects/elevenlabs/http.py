@@ -141,11 +141,11 @@ def timed_audio(data: bytes, times: list[Alignment]) -> dict[str, Any]:
     """Return the body that holds audio and times, as ElevenLabs' clients read it."""
     written, spoken = (
         {
-            "characters": each.characters,
+            "characters": list(each.text),
             "character_start_times_seconds": each.bounds_s[:-1],
             "character_end_times_seconds": each.bounds_s[1:],
         }
-        if each.characters
+        if each.text
         else None
         for each in times
     )
@@ -156,11 +156,10 @@ def timed_audio(data: bytes, times: list[Alignment]) -> dict[str, Any]:
 class Lines(Framing):
     """Lines of JSON, each with some audio and the times that became known with it."""
 
+    media_type = "application/json"
+
     def __init__(self, text: str) -> None:
         self._times = CharacterTimes(text)
-
-    def media_type(self, _call: SpeechRequest, /) -> str:
-        return "application/json"
 
     def wrap(self, data: bytes, report: SpeechReport, /) -> bytes:
         return self._line(data, self._times.update(report))
@@ -168,7 +167,7 @@ class Lines(Framing):
     def end(self, report: SpeechReport, /) -> bytes:
         """Times that became known after the last audio was sent."""
         times = self._times.update(report)
-        return self._line(b"", times) if any(each.characters for each in times) else b""
+        return self._line(b"", times) if any(each.text for each in times) else b""
 
     def _line(self, data: bytes, times: list[Alignment]) -> bytes:
         return json.dumps(timed_audio(data, times)).encode("ascii") + b"\n"

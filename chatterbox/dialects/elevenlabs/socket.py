@@ -96,7 +96,7 @@ class Context(IncrementalSpeech):
         self._last_text = ""
         self._sent_s = 0.0  # audio in the messages sent so far
         self._pending = b""  # audio that waits for its characters to be known
-        self._characters = Alignment()  # that wait for their audio, by the context's clock
+        self._alignment = Alignment()  # characters that wait for their audio; times of the context
 
     def request_for(self, text: str) -> SpeechRequest:
         if self.spoken and not text[0].isspace():
@@ -132,15 +132,14 @@ class Context(IncrementalSpeech):
         """Send each audio with exactly its characters: clients advance their clocks by the time of
         the last character."""
         self._pending += self.file.feed(samples)
-        self._characters.extend(utterance.timing.until(utterance.sent_s).delayed(self.spoken_s))
+        self._alignment.extend(utterance.timing.until(utterance.sent_s), self.spoken_s)
         await self._send()
 
     async def on_end(self, utterance: Utterance) -> None:
-        rest = utterance.timing.until(utterance.sent_s, last=True)
-        self._characters.extend(rest.delayed(self.spoken_s))
+        self._alignment.extend(utterance.timing.until(utterance.sent_s, last=True), self.spoken_s)
         end_s = self.spoken_s + utterance.sent_s
-        if self._pending and not self._characters.characters and end_s > self._sent_s:
-            self._characters = Alignment([" "], [self._sent_s, end_s])
+        if self._pending and not self._alignment.text and end_s > self._sent_s:
+            self._alignment = Alignment(" ", [self._sent_s, end_s])  # audio after the last one
         await self._send()
 
     async def _end_file(self) -> None:
@@ -153,14 +152,14 @@ class Context(IncrementalSpeech):
         await self._send_message(None, None, is_final=True)
 
     async def _send(self, *, even_without_characters: bool = False) -> None:
-        characters = self._characters
-        if not self._pending or not (characters.characters or even_without_characters):
+        alignment = self._alignment
+        if not self._pending or not (alignment.text or even_without_characters):
             return
         times = None
-        if characters.characters:
+        if alignment.text:
             clock_s = 0.0 if self._query.sync_alignment else self._sent_s
-            times = _milliseconds(characters, clock_s)
-            self._sent_s, self._characters = characters.bounds_s[-1], Alignment()
+            times = _milliseconds(alignment, clock_s)
+            self._sent_s, self._alignment = alignment.bounds_s[-1], Alignment()
         data, self._pending = self._pending, b""
         await self._send_message(base64.b64encode(data).decode("ascii"), times, is_final=False)
 
@@ -179,7 +178,7 @@ def _milliseconds(alignment: Alignment, clock_s: float) -> dict[str, Any]:
     """Times in whole milliseconds since `clock_s`, without gaps between characters."""
     bounds = [round((bound_s - clock_s) * 1000) for bound_s in alignment.bounds_s]
     return {
-        "chars": alignment.characters,
+        "chars": list(alignment.text),
         "charStartTimesMs": bounds[:-1],
         "charDurationsMs": [end - start for start, end in pairwise(bounds)],
     }

@@ -18,7 +18,7 @@ from chatterbox.audio.encode import FORMATS, audio_format
 from chatterbox.config.tts import SAMPLING
 from chatterbox.dialects.shared.alignment import original_pieces
 from chatterbox.dialects.shared.voice_names import OPENAI_VOICES, resolve_voice
-from chatterbox.engine.speech_stream import SpeechReport, SpeechRequest
+from chatterbox.engine.speech_stream import SpeechReport
 from chatterbox.errors import ChatterboxError, RouteNotFound, excerpt
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
@@ -74,13 +74,12 @@ class Events(Framing):
     """Server-sent events: the file's bytes in base64, then the usage. With `timed_text`, an event
     also tells when each part of that text begins."""
 
+    media_type = "text/event-stream"
+
     def __init__(self, timed_text: str | None = None) -> None:
         self._text = timed_text
         self._pieces: list[str] = []
         self._started = 0  # pieces
-
-    def media_type(self, _call: SpeechRequest, /) -> str:
-        return "text/event-stream"
 
     def wrap(self, data: bytes, report: SpeechReport, /) -> bytes:
         audio = base64.b64encode(data).decode("ascii")

@@ -37,21 +37,18 @@ _WORD = re.compile(r"\S+")
 
 @dataclass(slots=True)
 class Alignment:
-    """Characters and the times at which they are spoken. Character `n` lasts from `bounds_s[n]` to
-    `bounds_s[n + 1]`; there is one bound more than there are characters (none for no text)."""
+    """A text and the times at which its characters are spoken. Character `n` lasts from
+    `bounds_s[n]` to `bounds_s[n + 1]`; there is one bound more than characters (none for no text).
+    """
 
-    characters: list[str] = field(default_factory=list)
+    text: str = ""
     bounds_s: list[float] = field(default_factory=list)
 
-    def extend(self, later: "Alignment") -> None:
-        """Append `later`, which starts where this alignment ends."""
-        if later.characters:
-            self.characters += later.characters
-            self.bounds_s[-1:] = later.bounds_s
-
-    def delayed(self, by_s: float) -> "Alignment":
-        """Return a copy that is `by_s` seconds later."""
-        return Alignment(self.characters, [by_s + bound_s for bound_s in self.bounds_s])
+    def extend(self, later: "Alignment", offset_s: float = 0.0) -> None:
+        """Append `later`, which starts where this ends. Its times count from `offset_s`."""
+        if later.text:
+            self.text += later.text
+            self.bounds_s[-1:] = [offset_s + bound_s for bound_s in later.bounds_s]
 
     def scale(self, factor: float) -> None:
         """Multiply all times: after a change of tempo, which keeps them within 50 ms."""
@@ -59,7 +56,7 @@ class Alignment:
 
     def end_at(self, end_s: float) -> None:
         """Extend the last character to `end_s`, over the silence after it."""
-        if self.characters:
+        if self.text:
             self.bounds_s[-1] = max(self.bounds_s[-1], _floor_ms(end_s))
 
 
@@ -70,7 +67,7 @@ def spread(text: str, pause_s: float, start_s: float, end_s: float) -> Alignment
     spoken = len(text) - blanks
     bounds = [pause_s + (start_s - pause_s) * nth / blanks for nth in range(blanks)]
     bounds += [start_s + (end_s - start_s) * nth / spoken for nth in range(spoken)]
-    return Alignment(list(text), [_floor_ms(bound) for bound in (*bounds, end_s)])
+    return Alignment(text, [_floor_ms(bound) for bound in (*bounds, end_s)])
 
 
 def _floor_ms(time_s: float) -> float:
@@ -91,10 +88,10 @@ class Timing:
     silence before the first segment. Times count from the start of the audio, silence included:
 
         >>> timing = Timing(["Hi.", " Bye."], report)  # spoken from 0 to 0.3 s and 0.4 to 0.8 s
-        >>> timing.until(0.6).characters
-        ['H', 'i', '.', ' ', 'B']
-        >>> timing.until(0.8, last=True).characters
-        ['y', 'e', '.']
+        >>> timing.until(0.6).text
+        'Hi. B'
+        >>> timing.until(0.8, last=True).text
+        'ye.'
     """
 
     def __init__(self, pieces: Sequence[str], report: SpeechReport, lead_s: float = 0.0) -> None:
@@ -131,12 +128,12 @@ class Timing:
         their times."""
         found = self._open_word
         found.extend(self.until(now_s, last=last))
-        text = "".join(found.characters)
+        text = found.text
         spans = [match.span() for match in _WORD.finditer(text)]
         self._open_word = Alignment()
         if spans and spans[-1][1] == len(text) and not last:
             start, _ = spans.pop()
-            self._open_word = Alignment(found.characters[start:], found.bounds_s[start:])
+            self._open_word = Alignment(text[start:], found.bounds_s[start:])
         times_s = [round(offset_s + bound_s, 3) for bound_s in found.bounds_s]
         return [Word(text[start:end], times_s[start], times_s[end]) for start, end in spans]
 
