@@ -48,21 +48,22 @@ class ChatterboxError(Exception):
     """Base class of all errors that a caller can receive.
 
     `message` is written for the caller: no path, no traceback, at most 64 escaped characters of the
-    caller's input. `param` names the invalid field. `retry_after_s` is how long to wait before
-    retrying; None if retrying cannot help.
+    caller's input. `param` names the invalid field; some classes have a default. `retry_after_s` is
+    how long to wait before retrying; None if retrying cannot help.
     """
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
     kind: ClassVar[Kind] = "server_error"
     remedy: ClassVar[str]
+    default_param: ClassVar[str | None] = None
 
     def __init__(
         self, message: str, *, param: str | None = None, retry_after_s: float | None = None
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.param = param
+        self.param = param or self.default_param
         self.retry_after_s = retry_after_s
 
     def __init_subclass__(cls) -> None:
@@ -71,10 +72,10 @@ class ChatterboxError(Exception):
         cls.kind = kind[0] if kind else _KINDS.get(cls.status, usual)
 
 
-def _error(code: str) -> type[ChatterboxError]:
+def _error(code: str, default_param: str | None = None) -> type[ChatterboxError]:
     name = "".join(word.capitalize() for word in code.split("_"))
-    row = {"code": code, "__doc__": _TABLE[code][1], "__module__": __name__}
-    return type(name, (ChatterboxError,), row)
+    row = {"code": code, "default_param": default_param, "__doc__": _TABLE[code][1]}
+    return type(name, (ChatterboxError,), {**row, "__module__": __name__})
 
 
 def error_table() -> dict[str, type[ChatterboxError]]:
@@ -98,17 +99,17 @@ EmptyText = _error("empty_text")
 TextTooLong = _error("text_too_long")
 
 # Voices
-VoiceNotFound = _error("voice_not_found")
-InvalidVoiceId = _error("invalid_voice_id")
-VoiceProtected = _error("voice_protected")
+VoiceNotFound = _error("voice_not_found", "voice_id")
+InvalidVoiceId = _error("invalid_voice_id", "name")
+VoiceProtected = _error("voice_protected", "voice_id")
 CloningUnavailable = _error("cloning_unavailable")
 InvalidVoiceFile = _error("invalid_voice_file")
-UnsupportedAudio = _error("unsupported_audio")
-UnreadableAudio = _error("unreadable_audio")
-AudioTooShort = _error("audio_too_short")
-AudioTooLong = _error("audio_too_long")
-AudioSilent = _error("audio_silent")
-AudioNotFinite = _error("audio_not_finite")
+UnsupportedAudio = _error("unsupported_audio", "voice_file")
+UnreadableAudio = _error("unreadable_audio", "voice_file")
+AudioTooShort = _error("audio_too_short", "voice_file")
+AudioTooLong = _error("audio_too_long", "voice_file")
+AudioSilent = _error("audio_silent", "voice_file")
+AudioNotFinite = _error("audio_not_finite", "voice_file")
 
 # Models
 ModelNotFound = _error("model_not_found")

@@ -54,7 +54,7 @@ def decode_audio(data: bytes, *, max_seconds: float) -> Recording:
         except (UnsupportedAudio, UnreadableAudio) as failure:
             refusal = refusal or failure
     if not parts:
-        raise refusal or sniff.unreadable(UNDECODABLE)
+        raise refusal or UnreadableAudio(UNDECODABLE)
     return join(parts, damaged=refusal is not None)
 
 
@@ -85,7 +85,7 @@ def _decode(data: bytes, container: Container, limit: LengthLimit) -> Recording:
 def _check_codec(container: Container, format_: str, codec: str) -> None:
     """Check what the reader has found, which may differ from what the header showed."""
     if format_ not in container.formats or codec not in container.codecs:
-        raise UnsupportedAudio("This file's codec is not read here.", param="voice_file")
+        raise UnsupportedAudio("This file's codec is not read here.")
 
 
 def read_libsndfile(
@@ -114,7 +114,7 @@ def read_libsndfile(
                     builder.add(block[:count])
             return builder, stated or frames or None
     except (soundfile.SoundFileError, RuntimeError, ValueError, MemoryError) as failure:
-        raise sniff.unreadable(UNDECODABLE) from failure
+        raise UnreadableAudio(UNDECODABLE) from failure
 
 
 def read_pyav(
@@ -132,14 +132,14 @@ def read_pyav(
             options={"protocol_whitelist": "", "enable_drefs": "0"},
         ) as file:
             if not file.streams.audio:
-                raise UnsupportedAudio("This file has no sound.", param="voice_file")
+                raise UnsupportedAudio("This file has no sound.")
             stream = file.streams.audio[0]
             codec = stream.codec_context  # None if FFmpeg has no decoder
             _check_codec(container, container.formats[0], codec.name if codec else "")
             codec.thread_count = 1
             return _read_stream(file, stream, limit, downmix)
     except (av.FFmpegError, RuntimeError, ValueError, OverflowError, MemoryError) as failure:
-        raise sniff.unreadable(UNDECODABLE) from failure
+        raise UnreadableAudio(UNDECODABLE) from failure
 
 
 def _read_stream(file: Any, stream: Any, limit: LengthLimit, downmix: Downmix | None) -> Reading:
@@ -164,5 +164,5 @@ def _read_stream(file: Any, stream: Any, limit: LengthLimit, downmix: Downmix | 
             for piece in to_float.resample(frame):
                 builder.add(piece.to_ndarray().T)
     if builder is None:
-        raise sniff.unreadable(UNDECODABLE)
+        raise UnreadableAudio(UNDECODABLE)
     return builder, int(stated_s * rate_hz) or None

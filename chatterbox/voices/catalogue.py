@@ -156,13 +156,13 @@ class VoiceCatalogue:
         """Look up a voice that may be changed. Raises VoiceNotFound, VoiceProtected."""
         info = self.info(id_or_name)
         if info.built_in:
-            raise VoiceProtected(f"A built-in voice {rule}.", param="voice_id")
+            raise VoiceProtected(f"A built-in voice {rule}.")
         return info
 
     def _update(self, info: VoiceInfo, **changes: Any) -> VoiceInfo:
         """Change fields of a voice's record."""
         if info.record is None:
-            raise VoiceProtected("The model's own voices keep their names.", param="voice_id")
+            raise VoiceProtected("The model's own voices keep their names.")
         return self._save(replace(info.record, **changes))
 
     def _apply(self, contents: StoreContents | None) -> None:

@@ -95,7 +95,7 @@ def read_answer(stream: IO[bytes], max_seconds: float) -> Recording:
     try:
         facts = json.loads(head)
         if "code" in facts:
-            raise REFUSALS[facts["code"]](str(facts["message"]), param="voice_file")
+            raise REFUSALS[facts["code"]](str(facts["message"]))
         audio: F32 = np.frombuffer(samples, np.float32)
         recording = Recording(audio, **{name: kind(facts[name]) for name, kind in FACTS.items()})
     except (ValueError, KeyError, TypeError, RecursionError) as invalid:

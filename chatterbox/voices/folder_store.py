@@ -13,20 +13,13 @@ from pathlib import Path
 
 from chatterbox.errors import ChatterboxError, excerpt
 from chatterbox.hardening import restrict_to_owner
+from chatterbox.voices import store
 from chatterbox.voices.file_system import FileSystem
 from chatterbox.voices.store import (
-    MAX_FILE_BYTES,
-    MAX_META_BYTES,
-    META_NAME,
-    REFERENCE_NAME,
-    STORAGE_ERRORS,
     BadEntry,
-    LocalCopies,
     StoreContents,
     VoiceRecord,
     VoiceStore,
-    is_voice_id,
-    parse_record,
     sha256,
     storage_errors,
 )
@@ -61,7 +54,7 @@ class FolderStore(VoiceStore):
         files: FileSystem | None = None,
         *,
         shared: bool = False,
-        copies: LocalCopies | None = None,
+        copies: store.LocalCopies | None = None,
     ) -> None:
         super().__init__(str(directory), copies)
         self.shared = shared
@@ -83,7 +76,7 @@ class FolderStore(VoiceStore):
     def poll(self) -> StoreContents | None:
         with storage_errors(quiet=True):
             try:
-                mark = self._files.read_file(self._lock_file, MAX_META_BYTES)
+                mark = self._files.read_file(self._lock_file, store.MAX_META_BYTES)
             except FileNotFoundError:
                 mark = b""
         if mark == self._mark:
@@ -104,7 +97,7 @@ class FolderStore(VoiceStore):
                 yield contents
                 complete = True
             except ChatterboxError as refusal:
-                complete = not isinstance(refusal, STORAGE_ERRORS)
+                complete = not isinstance(refusal, store.STORAGE_ERRORS)
                 raise
             finally:
                 if complete:
@@ -121,7 +114,7 @@ class FolderStore(VoiceStore):
         for name in names:
             if name.startswith((TEMPORARY, DELETED)):
                 continue
-            stamp = self._files.stamp(self._directory / name / META_NAME)
+            stamp = self._files.stamp(self._directory / name / store.META_NAME)
             try:
                 if name not in self._known or self._known[name][0] != stamp:
                     known[name] = stamp, self.load(name)
@@ -136,22 +129,24 @@ class FolderStore(VoiceStore):
         """Read the record of one voice. Raises BadEntry."""
         if voice_id.startswith(SET_ASIDE):
             raise BadEntry("a damaged voice, set aside when it was registered again")
-        if not is_voice_id(voice_id):
+        if not store.is_voice_id(voice_id):
             raise BadEntry("not a voice's name")
         path = self._path(voice_id)
         try:
             if not self._files.is_plain_directory(path):
                 raise BadEntry("not a directory")
             names = self._files.names(path)
-            record = parse_record(self._files.read_file(path / META_NAME, MAX_META_BYTES + 1))
+            record = store.parse_record(
+                self._files.read_file(path / store.META_NAME, store.MAX_META_BYTES + 1)
+            )
         except OSError as failure:
             reason = errno.errorcode.get(failure.errno or 0, "an error")
-            raise BadEntry(f"{META_NAME} cannot be read ({reason})") from failure
+            raise BadEntry(f"{store.META_NAME} cannot be read ({reason})") from failure
         if record.voice_id != voice_id:
-            raise BadEntry(f"{META_NAME} is another voice's")
+            raise BadEntry(f"{store.META_NAME} is another voice's")
         present = {name: sha for name, sha in record.files.items() if name in names}
-        if REFERENCE_NAME not in present:
-            raise BadEntry(f"{REFERENCE_NAME} is missing")
+        if store.REFERENCE_NAME not in present:
+            raise BadEntry(f"{store.REFERENCE_NAME} is missing")
         return replace(record, files=present)
 
     def create(self, record: VoiceRecord, contents: Mapping[str, bytes]) -> VoiceRecord:
@@ -162,7 +157,7 @@ class FolderStore(VoiceStore):
         with storage_errors():
             try:
                 self._files.make_directory(temporary)
-                for name, data in {**contents, META_NAME: meta}.items():
+                for name, data in {**contents, store.META_NAME: meta}.items():
                     self._files.write_file(temporary / name, data)
                 self._files.sync_directory(temporary)
                 self._files.rename(temporary, final)
@@ -185,12 +180,14 @@ class FolderStore(VoiceStore):
 
     def update(self, record: VoiceRecord) -> None:
         with storage_errors():
-            self._replace(self._path(record.voice_id) / META_NAME, record.to_json())
+            self._replace(self._path(record.voice_id) / store.META_NAME, record.to_json())
 
     def fetch(self, record: VoiceRecord, name: str) -> bytes:
         with storage_errors():
             try:
-                return self._files.read_file(self._path(record.voice_id) / name, MAX_FILE_BYTES)
+                return self._files.read_file(
+                    self._path(record.voice_id) / name, store.MAX_FILE_BYTES
+                )
             except OSError as failure:
                 if failure.errno in GONE:
                     raise BadEntry(f"{name} is missing") from failure
@@ -222,7 +219,7 @@ class FolderStore(VoiceStore):
 
     def read_document(self, name: str) -> bytes | None:
         with storage_errors(), suppress(FileNotFoundError):
-            return self._files.read_file(self._directory.with_name(name), MAX_FILE_BYTES)
+            return self._files.read_file(self._directory.with_name(name), store.MAX_FILE_BYTES)
         return None
 
     def change_document(self, name: str, change: Callable[[bytes | None], bytes]) -> None:
@@ -235,7 +232,7 @@ class FolderStore(VoiceStore):
                 self._replace(self._directory.with_name(name), data, temporary)
 
     def _path(self, voice_id: str) -> Path:
-        assert is_voice_id(voice_id), "an unchecked id reached the store"
+        assert store.is_voice_id(voice_id), "an unchecked id reached the store"
         return self._directory / voice_id
 
     def _unused(self, prefix: str) -> Path:

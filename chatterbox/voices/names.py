@@ -92,19 +92,15 @@ class VoiceInfo:
         return required | {name: value for name, value in optional.items() if value}
 
 
-def _invalid(reason: str) -> ChatterboxError:
-    return InvalidVoiceId(reason, param="name")
-
-
 def normalize_name(name: str) -> str:
     """Strip a name and bring it to Unicode's form NFC. Raises InvalidVoiceId."""
     if not name.isprintable() and any(
         unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name
     ):
-        raise _invalid("A voice's name cannot contain control characters.")
+        raise InvalidVoiceId("A voice's name cannot contain control characters.")
     name = unicodedata.normalize("NFC", name).strip()
     if not 0 < len(name) <= MAX_NAME_CHARS:
-        raise _invalid(
+        raise InvalidVoiceId(
             f"A voice's name has 1 to {MAX_NAME_CHARS} characters, this one has {len(name)}."
         )
     return name
@@ -115,16 +111,16 @@ def validate_new_name(name: str) -> str:
     contains invisible characters or imitates another name. Raises InvalidVoiceId."""
     name = normalize_name(name)
     if "/" in name or name in (".", ".."):
-        raise _invalid(
+        raise InvalidVoiceId(
             "A voice's name cannot contain '/', nor be '.' or '..': it is a part of addresses "
             "such as /voices/NAME. Choose another name."
         )
     if any(_hides(name, at) for at in range(len(name))):
-        raise _invalid("A voice's name cannot contain invisible characters.")
+        raise InvalidVoiceId("A voice's name cannot contain invisible characters.")
     for word in WORD.findall(name):
         scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in word}
         if len(scripts & LOOK_ALIKE_SCRIPTS) > 1:
-            raise _invalid(
+            raise InvalidVoiceId(
                 "A word of a voice's name cannot mix letters of scripts that look alike."
             )
     return name
@@ -190,13 +186,13 @@ class NameIndex:
         name = validate_new_name(name)
         owner = self.voices.get(voice_id)
         if _key(name) in RESERVED and not (owner and owner.built_in):
-            raise _invalid(
+            raise InvalidVoiceId(
                 f"The name {excerpt(name)!r} is reserved: clients send it without having chosen a "
                 "voice. Choose another name."
             )
         holder = self.find(name) or self.voices.get(_key(name))
         if holder and holder.voice_id != voice_id:
-            raise _invalid(
+            raise InvalidVoiceId(
                 f"The name {excerpt(name)!r} belongs to another voice; "
                 "choose another name or rename that voice."
             )
@@ -228,7 +224,7 @@ def with_alias(info: VoiceInfo, alias: str) -> tuple[str, ...]:
     if _key(alias) in map(_key, info.names):
         return info.aliases
     if len(info.aliases) >= MAX_ALIASES:
-        raise _invalid(f"A voice has at most {MAX_ALIASES} aliases.")
+        raise InvalidVoiceId(f"A voice has at most {MAX_ALIASES} aliases.")
     return (*info.aliases, alias)
 
 
@@ -239,6 +235,5 @@ def without_alias(info: VoiceInfo, alias: str) -> tuple[str, ...]:
 
 def voice_not_found(id_or_name: str) -> ChatterboxError:
     return VoiceNotFound(
-        f"There is no voice {excerpt(id_or_name)!r}; GET /voices lists the voices.",
-        param="voice_id",
+        f"There is no voice {excerpt(id_or_name)!r}; GET /voices lists the voices."
     )

@@ -15,19 +15,15 @@ from dataclasses import dataclass, field, replace
 from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.errors import StorageFull, StorageUnavailable
+from chatterbox.voices import store
 from chatterbox.voices.blobs import NEW, Blobs
 from chatterbox.voices.store import (
-    MAX_META_BYTES,
-    SCHEMA,
     BadEntry,
-    LocalCopies,
     Outdated,
     StoreContents,
     VoiceRecord,
     VoiceStore,
-    retry_outdated,
     sha256,
-    storage_errors,
 )
 
 log = logging.getLogger(__name__)
@@ -67,7 +63,7 @@ class ObjectStore(VoiceStore):
 
     shared = True
 
-    def __init__(self, address: str, blobs: Blobs, copies: LocalCopies | None = None) -> None:
+    def __init__(self, address: str, blobs: Blobs, copies: store.LocalCopies | None = None) -> None:
         super().__init__(address, copies)
         self._blobs = blobs
         self._tag: str | None = None  # of the index as last read; None: not read yet
@@ -107,7 +103,7 @@ class ObjectStore(VoiceStore):
     def _errors(self, *, quiet: bool = False) -> Iterator[None]:
         """As `storage_errors`; also remember that the store cannot be reached."""
         try:
-            with storage_errors(quiet=quiet):
+            with store.storage_errors(quiet=quiet):
                 yield
         except StorageUnavailable:
             self._down = True
@@ -182,13 +178,13 @@ class ObjectStore(VoiceStore):
     def change_document(self, name: str, change: Callable[[bytes | None], bytes]) -> None:
         def attempt() -> None:
             data, tag = self._document(name)
-            with storage_errors():
+            with store.storage_errors():
                 self._blobs.put(name, change(data), tag)
 
-        retry_outdated(attempt)
+        store.retry_outdated(attempt)
 
     def _document(self, name: str) -> tuple[bytes | None, str]:
-        with storage_errors(), suppress(FileNotFoundError):
+        with store.storage_errors(), suppress(FileNotFoundError):
             return self._blobs.get(name) or (None, NEW)
         return None, NEW
 
@@ -216,7 +212,7 @@ class ObjectStore(VoiceStore):
         entries = {key: other for key, other in self._entries.items() if key != voice_id}
         if entry:
             entry = replace(entry, line=_ENTRY.dump_json(entry, exclude={"line"}))
-            if len(entry.line) > MAX_META_BYTES:
+            if len(entry.line) > store.MAX_META_BYTES:
                 raise StorageFull("The voice's names are too large; nothing was changed.")
             entries[voice_id] = entry
         commit = secrets.token_hex(4)
@@ -251,7 +247,7 @@ class ObjectStore(VoiceStore):
 
 
 def _index(commits: tuple[str, ...], lines: list[bytes], unread: list[bytes]) -> bytes:
-    header = _HEADER.dump_json(_Header(SCHEMA, commits))
+    header = _HEADER.dump_json(_Header(store.SCHEMA, commits))
     return gzip.compress(b"\n".join([header, *lines, *unread]), 1, mtime=0)
 
 
@@ -262,6 +258,6 @@ def _parse_index(data: bytes) -> tuple[_Header, list[bytes]]:
         header = _HEADER.validate_json(first)
     except (OSError, EOFError, ValueError) as damage:
         raise OSError("the index of the voices is damaged") from damage
-    if header.schema != SCHEMA:
-        raise OSError(f"the index of the voices has schema {header.schema}, not {SCHEMA}")
+    if header.schema != store.SCHEMA:
+        raise OSError(f"the index of the voices has schema {header.schema}, not {store.SCHEMA}")
     return header, lines

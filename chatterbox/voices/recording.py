@@ -6,8 +6,8 @@ import numpy as np
 import soxr
 
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
-from chatterbox.errors import AudioNotFinite, AudioTooLong
-from chatterbox.voices.sniff import check_shape, unreadable
+from chatterbox.errors import AudioNotFinite, AudioTooLong, UnreadableAudio
+from chatterbox.voices.sniff import check_shape
 
 CLIPPED_AT = 0.999
 """Samples from here on count as clipped; 16-bit files clip at 0.99997."""
@@ -72,15 +72,13 @@ class LengthLimit:
         if self.seconds + frames / rate_hz > self.max_seconds:
             raise AudioTooLong(
                 f"The recording is longer than {self.max_seconds:g} s, the most that is read; "
-                "10 to 15 s of clear speech are enough.",
-                param="voice_file",
+                "10 to 15 s of clear speech are enough."
             )
         if self.samples + frames * channels > self.max_seconds * SAMPLES_PER_S:
             raise AudioTooLong(
                 f"The recording has too many samples: {channels} channels at {rate_hz} Hz are read "
                 f"for {self.max_seconds * SAMPLES_PER_S / (channels * rate_hz):.0f} s at most. "
-                "Send less of it, or one channel at 24000 Hz.",
-                param="voice_file",
+                "Send less of it, or one channel at 24000 Hz."
             )
 
     def add(self, frames: int, rate_hz: int, channels: int) -> None:
@@ -132,8 +130,7 @@ class RecordingBuilder:
         if not bool((levels <= MAX_AMPLITUDE).all()):  # false for NaN and infinity too
             raise AudioNotFinite(
                 "The recording contains samples that are not numbers (NaN, infinite or absurdly "
-                "large); export it again.",
-                param="voice_file",
+                "large); export it again."
             )
         self._peak = max(self._peak, float(levels.max(initial=0.0)))
         self._clipped += int(np.count_nonzero(levels >= CLIPPED_AT))
@@ -176,7 +173,7 @@ class RecordingBuilder:
             self._frames < COMPLETE_SHARE * (self._frames + missing)
         )
         if self._frames == 0 or (cut and duration_s < MIN_CUT_S):
-            raise unreadable(
+            raise UnreadableAudio(
                 "No sound could be decoded from this file; it seems damaged or cut short."
             )
         self._limit.add(self._frames, self._rate_hz, self._channels)

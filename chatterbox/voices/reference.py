@@ -94,18 +94,16 @@ def prepare_reference(
     if rules.transcript == "required" and recording.duration_s > rules.max_s:
         raise AudioTooLong(
             f"The recording is {recording.duration_s:.1f} s long; this model takes at most "
-            f"{rules.max_s:g} s, all of it in the transcript.",
-            param="voice_file",
+            f"{rules.max_s:g} s, all of it in the transcript."
         )
     if recording.duration_s < rules.min_s:
         raise AudioTooShort(
             f"The recording is {recording.duration_s:.1f} s long; a voice needs at least "
-            f"{rules.min_s:g} s, and sounds right from {rules.good_s:g} s on.",
-            param="voice_file",
+            f"{rules.min_s:g} s, and sounds right from {rules.good_s:g} s on."
         )
     activity = find_activity(recording.audio)
     if activity.sound_s < MIN_SOUND_S:
-        raise AudioSilent("No sound can be heard in the recording.", param="voice_file")
+        raise AudioSilent("No sound can be heard in the recording.")
     first, end = choose_window(
         activity,
         max_frames=int(rules.max_s * SAMPLE_RATE_HZ) // FRAME_SAMPLES,

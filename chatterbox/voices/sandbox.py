@@ -70,8 +70,7 @@ class SandboxedDecoder(AudioDecoder):
                     raise Draining("The server is shutting down.") from failure
                 log.warning("the decode child failed: %s", failure)
                 raise UnreadableAudio(
-                    "The file looks like audio but decoding it failed; it seems damaged.",
-                    param="voice_file",
+                    "The file looks like audio but decoding it failed; it seems damaged."
                 ) from failure
 
     def _exchange(

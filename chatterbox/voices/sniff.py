@@ -48,13 +48,8 @@ ADTS = Container("pyav", ("aac",), ("aac",))
 WEBM = Container("pyav", ("matroska",), ("opus", "libopus", "vorbis", "libvorbis"))
 
 
-def unreadable(reason: str) -> ChatterboxError:
-    """The error for a damaged or incomplete file."""
-    return UnreadableAudio(reason, param="voice_file")
-
-
 def _unsupported(kind: str) -> ChatterboxError:
-    return UnsupportedAudio(f"{kind} is not read here; send {ACCEPTED}.", param="voice_file")
+    return UnsupportedAudio(f"{kind} is not read here; send {ACCEPTED}.")
 
 
 def check_shape(rate_hz: int, channels: int) -> None:
@@ -62,13 +57,11 @@ def check_shape(rate_hz: int, channels: int) -> None:
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise UnsupportedAudio(
             f"The sample rate must be between {MIN_RATE_HZ} and {MAX_RATE_HZ} Hz, "
-            f"this file says {rate_hz}.",
-            param="voice_file",
+            f"this file says {rate_hz}."
         )
     if not 1 <= channels <= MAX_CHANNELS:
         raise UnsupportedAudio(
-            f"At most {MAX_CHANNELS} channels are read, this file says {channels}.",
-            param="voice_file",
+            f"At most {MAX_CHANNELS} channels are read, this file says {channels}."
         )
 
 
@@ -86,7 +79,7 @@ def sniff(data: bytes) -> Container:
         if b"\x7fFLAC" in head:
             return OGG_FLAC
         if len(head) < HEAD_BYTES:
-            raise unreadable("The file ends inside its header.")
+            raise UnreadableAudio("The file ends inside its header.")
         raise _unsupported("OGG with another codec than Vorbis, Opus or FLAC")
     if head[4:8] == b"ftyp":
         return MP4
@@ -103,7 +96,7 @@ def _sniff_mpeg(data: bytes) -> Container:
         if data[:3] != b"ID3":
             raise _unsupported("This kind of file" if data else "An empty file")
         if not 0 < skip_id3(data) < len(data):
-            raise unreadable("The file ends inside its tag.")
+            raise UnreadableAudio("The file ends inside its tag.")
         raise _unsupported("What follows this file's ID3 tag")
     frame = frame_at(data, at)
     return ADTS if frame is not None and frame.kind == "adts" else MP3
@@ -131,24 +124,24 @@ def wave_data(data: bytes) -> WaveData:
     for _ in range(MAX_WAVE_CHUNKS):
         head = data[at : at + 8]
         if len(head) < 8:
-            raise unreadable("The WAV file ends before its samples.")
+            raise UnreadableAudio("The WAV file ends before its samples.")
         name, size = head[:4], int.from_bytes(head[4:], "little")
         if name == b"data":
             if not frame_bytes:
-                raise unreadable("The WAV file has no format header.")
+                raise UnreadableAudio("The WAV file has no format header.")
             return WaveData(at + 8, size, frame_bytes)
         if name == b"fmt ":
             if frame_bytes:
                 raise _unsupported("A WAV file with two format headers")
             frame_bytes = _wave_frame_bytes(data[at + 8 : at + 8 + size])
         at += 8 + size + (size & 1)
-    raise unreadable("The WAV file's samples were not found.")
+    raise UnreadableAudio("The WAV file's samples were not found.")
 
 
 def _wave_frame_bytes(fmt: bytes) -> int:
     """The bytes of one sample of all channels. Raises as `wave_data`."""
     if len(fmt) < 16:
-        raise unreadable("The WAV file's format header is cut short.")
+        raise UnreadableAudio("The WAV file's format header is cut short.")
     tag, channels, rate_hz, _, _, bits = struct.unpack("<HHIIHH", fmt[:16])
     if tag == WAVE_EXTENSIBLE and fmt[26:40] == WAVE_GUID_TAIL:
         tag = int.from_bytes(fmt[24:26], "little")
