@@ -91,6 +91,20 @@ class EmbeddingSession:
         return embeds
 
 
+class CodeTable:
+    """An `Embedder` that keeps another's rows of all speech codes: a lookup takes 2 µs, a run of
+    the session 20."""
+
+    def __init__(self, embedder: Embedder, codes: int) -> None:
+        """`codes`: how many speech codes there are."""
+        self.text = embedder.text
+        self._table = embedder.codes(np.arange(codes)).copy()
+
+    def codes(self, codes: I64) -> NDArray[Any]:
+        rows: NDArray[Any] = self._table[codes]
+        return rows
+
+
 class HostEmbedder:
     """An `Embedder` that reads two tables on the host."""
 

@@ -22,7 +22,7 @@ from chatterbox.runtime.compiled_lm import (
     open_compiled,
 )
 from chatterbox.runtime.decoder.s3gen import CODE_COUNT
-from chatterbox.runtime.embedding import START_IDS, EmbeddingSession
+from chatterbox.runtime.embedding import START_IDS, CodeTable, EmbeddingSession
 from chatterbox.runtime.kv_slots import PrefixedPrompt
 from chatterbox.runtime.published_lm import PublishedLanguageModel
 
@@ -102,7 +102,7 @@ def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:
     if isinstance(result, CompiledGraph):
         if result.embedder is not None:
             parts.check_rows(parts.largest_id < result.embedder.text_rows)
-        embed = result.embedder or parts.embedding()
+        embed = result.embedder or CodeTable(parts.embedding(), TOKENS.vocabulary)
         return open_compiled(result, embed, config, settings, parts.capacity)
     model = PublishedLanguageModel(
         parts.request.open("language_model"),
