@@ -42,8 +42,7 @@ EXAMPLES = {
 }
 GROUPS = {
     "Replicas": "replicas max_replicas gpus_per_replica cpus_per_replica cluster_address dashboard",
-    "Where it listens": "host port api_keys allowed_hosts cors_origins wyoming_port log_level "
-    "log_format",
+    "Network": "host port api_keys allowed_hosts cors_origins wyoming_port log_level log_format",
     "Model and device": "model models model_dtype data_dir device gpu_device_id threads",
     "Voices": "default_voice max_voices max_reference_s max_voice_file_size apply_watermark",
     "Limits": "max_concurrent_requests max_queued_requests max_text_length request_timeout_s "

@@ -84,7 +84,7 @@ def error_table() -> dict[str, type[ChatterboxError]]:
     return {cls.code: cls for cls in everything}
 
 
-# What the caller sent
+# Requests
 InvalidBody = _error("invalid_body")
 UnsupportedMediaType = _error("unsupported_media_type")
 BodyTooLarge = _error("body_too_large")
@@ -125,7 +125,7 @@ HostForbidden = _error("host_forbidden")
 OperatorOnly = _error("operator_only")
 OriginForbidden = _error("origin_forbidden")
 
-# Load and life
+# Load and lifecycle
 IdleTimeout = _error("idle_timeout")
 Overloaded = _error("overloaded")
 TooManyConnections = _error("too_many_connections")

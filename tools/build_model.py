@@ -1,6 +1,6 @@
 """Builds a model directory: `python tools/build_model.py made|random|convert|orpheus DIRECTORY …`
 
-Knows the command line; `tools/model_builder` writes the files.
+`tools/model_builder` writes the files.
 
     python tools/build_model.py made DIRECTORY
     python tools/build_model.py random DIRECTORY --precision fp32,q4

@@ -57,7 +57,7 @@ def draw(levels: Sequence[Level], title: str, path: Path, knee: Level | None = N
         axes.set_ylim(
             0, HEADROOM * max(axes.get_ylim()[1], MIN_ERROR_AXIS_PERCENT if axes is wrong else 0)
         )
-        axes.set_xlabel("requests a second sent" if open_loop else "listeners at once")
+        axes.set_xlabel("requests sent per second" if open_loop else "listeners at once")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     # RTF on a log scale: twice real time is as far below 1 as half real time is above it

@@ -127,7 +127,7 @@ def _compile(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) ->
             raise UnsupportedGraph(f"{name}, it cannot be run: {first_line(fault)}") from fault
         proofs[name] = figure = snr_db(wave[0, 0], decoded)
         if figure < min_snr_db:
-            raise UnsupportedGraph(f"{name}, it came out {figure:.0f} dB alike")
+            raise UnsupportedGraph(f"{name}, it has only {figure:.0f} dB SNR")
 
     def open_rewritten(model: onnx.ModelProto) -> ort.InferenceSession:
         try:
@@ -152,7 +152,7 @@ def _compile(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) ->
     rows = declared != 1 and _can_batch(SnacDecoder(crop_session), min_snr_db)
     notes = [
         "noise by seed",
-        f"windows {min(proofs.values()):.0f} dB alike the published graph's",
+        f"windows with {min(proofs.values()):.0f} dB SNR against the published graph",
         "rows share a call" if rows else "row by row",
         *([f"each window decodes its surroundings again: {not_carried}"] if not_carried else []),
     ]

@@ -239,4 +239,4 @@ def test_a_sum_that_is_itself_in_fp16_is_served_as_published_and_why_is_said(tmp
     in_fp16(model)
     made = opened(model, tmp_path, StreamSettings())
     assert made.kind == "as published"
-    assert "dB alike" in made.note
+    assert "dB SNR" in made.note

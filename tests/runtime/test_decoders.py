@@ -98,7 +98,7 @@ def test_without_a_cut_the_whole_graph_gets_its_draws(tmp_path):
     widen_first_pitch_filter(model)  # a pitch predictor of another make
     made = opened(model, tmp_path)
     assert made.kind == "whole"
-    assert made.note.endswith(("; its draws are inputs, equal", " dB alike"))
+    assert made.note.endswith(("; its draws are inputs, equal", " dB SNR"))
     assert made.decoder.max_rows == 1
     codes = some_codes(40)
     one, windows = stream(made.decoder, codes, PUBLISHED, seed=3)

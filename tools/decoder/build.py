@@ -4,7 +4,7 @@
 
 writes `DIR/onnx/conditional_decoder<suffix>.onnx` with its sidecar: the published graph's inputs,
 output and function, but rows of different length may share a call, one Euler step may do, and
-matrix products may run in 8 bits. Knows files and precisions; `--random` needs no weights.
+matrix products may run in 8 bits. `--random` needs no weights.
 """
 
 import argparse

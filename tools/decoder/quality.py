@@ -2,12 +2,15 @@
 
     python -m tools.decoder.quality --decoder DIR/onnx/conditional_decoder.onnx
 
-Same codes, same noise; one line for each setting. `flow`: mean difference of the mel that the
-flow gives. `vocoder`: waveform SNR when the vocoder's windows get the one-shot mel. `sound`:
-waveform SNR and log-mel difference of all of it. `steps`: change of energy from the 10 ms before a
-seam to the 10 ms behind it, beside the same places of the one-shot decode. Knows the windows and a
-split decoder's inside; no engine. Random weights will do; what the flow's context does is then that
-of random attention, which looks everywhere alike.
+Both use the same codes and noise. Prints one line per setting:
+
+* `flow`: mean difference of the flow's mel.
+* `vocoder`: waveform SNR when the vocoder's windows get the mel decoded at once.
+* `sound`: waveform SNR and log-mel difference of the whole decoder.
+* `steps`: change of energy from the 10 ms before a seam to the 10 ms after it, compared with the
+  same places of the speech decoded at once.
+
+Random weights are sufficient, but random attention attends equally to all of the flow's context.
 """
 
 import argparse

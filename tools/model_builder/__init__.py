@@ -1,4 +1,4 @@
 """Writes a model directory in the hub's layout: graphs, sidecars, tokenizer, settings.
 
-Knows nothing of the server beyond `chatterbox/families/turbo/spec.py`, which it obeys.
+The files follow `chatterbox/families/turbo/spec.py`; nothing else of the server is used.
 """

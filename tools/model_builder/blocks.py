@@ -1,6 +1,6 @@
 """Graph blocks shared by random-weight encoders and decoders: norms, attention, convolution.
 
-Knows no model. Activations are [B, T, channels] in the precision's own type.
+Activations are [B, T, channels] in the precision's own type.
 """
 
 from typing import Any

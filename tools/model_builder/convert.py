@@ -1,6 +1,6 @@
 """Converts an fp32 model to another precision by rewriting its weights.
 
-Knows the names that `graph.py` gives to weights; knows no model. Arithmetic stays float32 (blocks
+Weights are identified by the names that `graph.py` gives them. Arithmetic stays float32 (blocks
 are unpacked as they are used); the halves keep weights, and keys and values, in 16 bits.
 """
 

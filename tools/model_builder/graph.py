@@ -1,7 +1,4 @@
-"""Writes one graph in one precision, with weights streamed to the weight file.
-
-Knows the five precisions and the hub's file names; knows no model.
-"""
+"""Writes one graph in one precision, with weights streamed to the weight file."""
 
 from collections.abc import Sequence
 from pathlib import Path

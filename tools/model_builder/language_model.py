@@ -1,6 +1,6 @@
 """Writes the language-model graph: GPT-2 over embeddings with plain past and present.
 
-Knows the computation; its weights come from outside, one at a time.
+The caller supplies the weights, one at a time.
 """
 
 from dataclasses import dataclass

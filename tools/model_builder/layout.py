@@ -1,6 +1,6 @@
 """Writes the files besides the graphs, as on the hub: tokenizer and settings.
 
-Knows no weights. The made tokenizer has GPT-2's structure with no merges: a byte is a token.
+The tokenizer has GPT-2's structure without merges: each byte is a token.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Builds the hand-made model for tests: its graphs in all five precisions.
-
-Knows where each part is written, not what is in it.
-"""
+"""Builds the hand-made model for tests: its graphs in all five precisions."""
 
 from collections.abc import Iterable
 from pathlib import Path

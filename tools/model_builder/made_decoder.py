@@ -1,7 +1,7 @@
 """Decoder of the hand-made model: a buzz and a hiss through three moving resonances.
 
-Knows codes only by their half and sound. Pitch and timbre come from the speaker vector and the
-prompt's spectrum; arithmetic is float32 in every precision, only weights are stored smaller.
+Codes determine only the sound. Pitch and timbre come from the speaker vector and the prompt's
+spectrum. Arithmetic is float32 in every precision; only stored weights are smaller.
 """
 
 from dataclasses import astuple, dataclass

@@ -1,6 +1,6 @@
 """Weights of the hand-made language model; `made_design.py` explains the idea.
 
-Knows no ONNX: arrays by the names that `language_model.py` asks for.
+Returns arrays by the names that `language_model.py` requests.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """Speech encoder of the hand-made model: pitch, spectrum, and their change over time.
 
-Knows nothing of text. Every number comes from the reference alone; arithmetic is float32 in every
+The result depends on the reference recording alone. Arithmetic is float32 in every
 precision, only weights are stored smaller.
 """
 

@@ -1,6 +1,6 @@
 """Random-weight model for benchmarks, with the computation of the published model.
 
-Knows sizes and seeds. The language model and the embedding compute exactly what GPT-2 does, and at
+The language model and the embedding compute exactly what GPT-2 does, and at
 full size their sidecars have the published files' sizes to the byte; the encoder and the decoder
 are stand-ins of about the published cost.
 """

@@ -1,6 +1,6 @@
 """Frames, spectra and mel bands in ONNX operators, for encoders.
 
-Knows no model. Matrices of cosines are computed by the graph itself, so they take no room in files.
+The graph computes its cosine matrices, so that they take no space in files.
 """
 
 from typing import Any

@@ -1,7 +1,4 @@
-"""Last steps of every decoder: removes the prompt and fades in.
-
-Knows no model.
-"""
+"""Last steps of every decoder: removes the prompt and fades in."""
 
 import numpy as np
 

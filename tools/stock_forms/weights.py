@@ -1,7 +1,4 @@
-"""Random weights of a GPT-2 as the compiler's `Transformer`, at full size or small.
-
-Knows no file.
-"""
+"""Random weights of a GPT-2 as the compiler's `Transformer`, at full size or small."""
 
 from dataclasses import dataclass
 from typing import Literal

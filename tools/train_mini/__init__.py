@@ -1,4 +1,4 @@
 """Trains the embedded model: text, flite's speech, codec, language model, graphs.
 
-Knows nothing of the server; what it writes follows `chatterbox/families/turbo/spec.py`.
+The files follow `chatterbox/families/turbo/spec.py`; nothing else of the server is used.
 """

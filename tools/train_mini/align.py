@@ -1,6 +1,6 @@
 """Aligns letters with codes: maps timed phones to letters with a small HMM.
 
-Knows no audio. Serves the language model's training alone: its guide, and how long a letter lasts.
+Used only to train the language model: for its guide and for the duration of letters.
 """
 
 import json

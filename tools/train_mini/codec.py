@@ -1,6 +1,6 @@
 """Codec of the embedded model: a decoder from codes to audio, and a small encoder.
 
-Knows no text. Codes are relative to a speaker's mean spectrum and pitch; the decoder adds both.
+Codes are relative to a speaker's mean spectrum and pitch; the decoder adds both.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Loads training speech into memory: features, lengths, texts and voices of many shards.
-
-Knows no model.
-"""
+"""Loads training speech into memory: features, lengths, texts and voices of many shards."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Word lists of everyday words, which technical texts lack and whose spelling misleads.
 
-Written down for this by theme; knows no text.
+The lists were written for this purpose, by theme.
 """
 
 WORDS = """

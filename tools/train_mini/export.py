@@ -1,7 +1,4 @@
-"""Exports a checkpoint of codec and language model to the hub's layout.
-
-Knows where weights lie; `graphs.py` knows what is computed with them.
-"""
+"""Exports a checkpoint of codec and language model to the hub's layout."""
 
 import json
 from pathlib import Path

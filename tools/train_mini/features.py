@@ -1,6 +1,6 @@
 """Computes speech features: 80 log-mel bands, pitch and voicing at 100 frames per second.
 
-Knows nothing of files or learning; `graphs.py` computes the same numbers in ONNX operators.
+`graphs.py` computes the same features in ONNX operators.
 """
 
 import numpy as np

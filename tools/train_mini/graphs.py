@@ -1,7 +1,6 @@
 """Writes the trained parts as ONNX graphs, node by node, in any of the five precisions.
 
-Knows the networks' shapes (`codec.py`, `lm.py`) and the renderer's rules (`render.py`), which it
-repeats in operators.
+Reproduces the networks of `codec.py` and `lm.py` and the renderer of `render.py` in operators.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Trains the decoder on its own rendered audio, to match flite's speech after rendering.
 
-Knows no text. What pieces, filters and smoothed features lose on the way to the ear, the decoder
-and the renderer's sharpening make up for, because the loss is taken behind them.
+The loss is computed after rendering, so that the decoder and the renderer's sharpening compensate
+for what windows, filters and smoothed features lose.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Measures speech: recognised words, pitch, length, and similarity of voice.
 
-Knows no model: audio in, numbers out. `pocketsphinx` hears; nothing here was trained with ours.
+`pocketsphinx` recognises the words; it was not trained with this model.
 """
 
 import re

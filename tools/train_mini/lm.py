@@ -1,6 +1,6 @@
 """Language model of the embedded model: a small GPT-2 over speaker, letters, starts and codes.
 
-Knows no audio: codes come from `codec.py`. The graph that ships is a plain GPT-2; the guide, the
+Codes come from `codec.py`. The graph that ships is a plain GPT-2; the guide, the
 phone head and the corrupted inputs exist in training alone.
 """
 

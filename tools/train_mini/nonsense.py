@@ -1,6 +1,6 @@
 """Generates sentences of common words, with each word as often as requested.
 
-Knows no audio; lists of words come from SCOWL's package and from `everyday.py`.
+The word lists come from SCOWL's package and from `everyday.py`.
 """
 
 import random

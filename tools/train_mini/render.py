@@ -1,6 +1,6 @@
 """Renders features as audio: harmonics and noise, filtered in steps of 10 ms.
 
-Knows no codes. Written in torch operations that the ONNX exporter knows; nothing here is learnt.
+Uses torch operations that the ONNX exporter supports. Nothing here is trained.
 """
 
 import math

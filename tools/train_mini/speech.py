@@ -1,6 +1,6 @@
 """Makes the training speech: flite reads each sentence, and features and phones are stored.
 
-Knows no network: a folder of shards is all that later stages see.
+Later stages read only the resulting folder of shards.
 """
 
 import multiprocessing

@@ -1,7 +1,7 @@
 """Finds common words that the language model mispronounces, by its guesses of flite's phones.
 
-Knows no audio. Told what was said so far, the model says what it expects next; of a word it knows,
-that is the phone being said or the one before or after it, since only the moment is open.
+Given the speech so far, the model predicts the next phone. For a word that it pronounces correctly,
+that is the current phone or a neighbour of it, since only the timing is uncertain.
 """
 
 import re

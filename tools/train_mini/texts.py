@@ -1,7 +1,4 @@
-"""Collects the training sentences: cleaned texts of Debian's packages, and generated sentences.
-
-Knows nothing of audio.
-"""
+"""Collects the training sentences: cleaned texts of Debian's packages, and generated sentences."""
 
 import gzip
 import html

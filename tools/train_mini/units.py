@@ -1,6 +1,6 @@
 """Defines what a code means: two phones of 20 ms each, and a pitch level relative to the speaker.
 
-Knows no network. 1640 pairs of phones × 4 levels = 6560 codes; the tokens of large models are
+1640 pairs of phones × 4 levels = 6560 codes; the tokens of large models are
 taught by a recogniser in the same spirit, so that a code says what is spoken and not by whom.
 """
 

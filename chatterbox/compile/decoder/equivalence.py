@@ -66,5 +66,5 @@ def compare(reference: Array, other: Array, *, on_gpu: bool, sound: bool) -> Com
         off_db = sound_distance_db(reference, other)
         return Comparison(off_db <= MEL_LIMIT_DB, off_db, f"{off_db:.2f} dB apart in sound")
     figure = snr_db(reference, other)
-    text = "equal" if figure == np.inf else f"{figure:.0f} dB alike"
+    text = "equal" if figure == np.inf else f"{figure:.0f} dB SNR"
     return Comparison(figure >= (GPU_MEL_DB if on_gpu else EQUAL_DB), -figure, text)
