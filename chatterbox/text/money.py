@@ -2,24 +2,10 @@
 
 import re
 
-from chatterbox.text.lexicon import (
-    CURRENCIES,
-    CURRENCY_SIGNS,
-    SCALES,
-    UNITS,
-    WORDS_FOR_EACH,
-    Currency,
-    unit,
-)
+from chatterbox.text import lexicon, rules
+from chatterbox.text.lexicon import CURRENCIES, CURRENCY_SIGNS, UNITS, Currency, unit
 from chatterbox.text.numbers import NO_NUMBER_BEFORE, NUMBER, cardinal, number
-from chatterbox.text.rules import (
-    Match,
-    Step,
-    is_attributive,
-    price_noun_follows,
-    space_after,
-    text_before,
-)
+from chatterbox.text.rules import Match, Step, space_after, text_before
 
 read = Step(__name__)
 """Read sums of money as words: `$5.50` → `five dollars and fifty cents`."""
@@ -85,7 +71,8 @@ def _say(match: Match) -> str:
         each = "".join(f" per {_each(part) or part}" for part in per.split("/"))
         end = len(match.string)
     currency = CURRENCIES[(found.get("code_after") or found["what"]).strip()]
-    if is_attributive(match.string, match.start(), end) or price_noun_follows(match.string, end):
+    text, start = match.string, match.start()
+    if rules.is_attributive(text, start, end) or rules.price_noun_follows(text, end):
         currency = currency._replace(many=currency.one, cents=currency.cent)
     before = " " * text_before(match, 1).isalnum() + "minus " * bool(found["minus"])
     return f"{before}{_amount(match, currency)}{each}{space_after(match)}"
@@ -105,7 +92,7 @@ def _amount(match: Match, currency: Currency) -> str:
 
 
 def _scale(written: str | None) -> str:
-    return f" {SCALES[written.strip(' -').lower()]}" if written else ""
+    return f" {lexicon.SCALES[written.strip(' -').lower()]}" if written else ""
 
 
 def _sum(written: str, scale: str, currency: Currency) -> str:
@@ -127,7 +114,7 @@ def _each(per: str) -> str:
     """Return the unit that is paid for, in the singular, "" for what is no unit."""
     square = "square " if per.startswith("sq") and per[2:3] in (".", " ") else ""
     sign = unit(per.removeprefix("sq").lstrip(". ") if square else per)
-    return square + UNITS[sign][0] if sign else per * (per in WORDS_FOR_EACH)
+    return square + UNITS[sign][0] if sign else per * (per in lexicon.WORDS_FOR_EACH)
 
 
 read.add(

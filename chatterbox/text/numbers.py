@@ -99,9 +99,8 @@ def mixed_number(whole: str, top: int, bottom: int) -> str:
     return f"{number(whole)} and {said}"
 
 
-def power_prefix(power: str | None) -> str:
-    """2 → square, 3 → cubic; the same for the `s` and `c` of `sq` and `cu`."""
-    return {"2": "square ", "3": "cubic ", "s": "square ", "c": "cubic "}.get(power or "", "")
+POWERS = {"2": "square ", "3": "cubic ", "s": "square ", "c": "cubic "}
+"""What is said before a unit for its power, or for the first letter of `sq` and `cu`."""
 
 
 def per_unit(sign: str, power: str | None = None) -> str:
@@ -109,7 +108,7 @@ def per_unit(sign: str, power: str | None = None) -> str:
     if sign == "s" and power == "2":
         return "second squared"  # of acceleration, never `square second`
     found = unit(sign)
-    return power_prefix(power) + UNITS[found][0] if found else sign
+    return POWERS.get(power or "", "") + UNITS[found][0] if found else sign
 
 
 # --- slashes outside measures, dates and addresses -----------------------------------------------

@@ -4,24 +4,16 @@ import re
 from collections.abc import Callable
 from math import gcd
 
-from chatterbox.text.lexicon import (
-    LENGTHS,
-    STARTERS,
-    STREETS,
-    UNITS,
-    WORDS_FOR_EACH,
-    any_in,
-    any_of,
-    unit,
-)
+from chatterbox.text import lexicon
+from chatterbox.text.lexicon import UNITS, any_in, any_of, unit
 from chatterbox.text.numbers import (
     NUMBER,
+    POWERS,
     cardinal,
     fraction,
     mixed_number,
     number,
     per_unit,
-    power_prefix,
 )
 from chatterbox.text.rules import (
     Match,
@@ -50,7 +42,7 @@ _MANY = re.compile(
 )
 _STREET = re.compile(
     r"\.? (?:[NSEW]{1,2}\b\.? )?(?:(?:[A-Z][\w'.]*|\d+(?:st|nd|rd|th)) ){0,3}"
-    rf"(?:{any_of({*STREETS, *STREETS.values(), 'Way'})})\b|\.? \d+(?:st|nd|rd|th)\b"
+    rf"(?:{any_of({*lexicon.STREETS, *lexicon.STREETS.values(), 'Way'})})\b|\.? \d+(?:st|nd|rd|th)\b"
 )
 _NAME = re.compile(r" [A-Z][a-z]")
 _INCHES = re.compile(
@@ -85,12 +77,12 @@ def _unit_of(match: Match) -> str | None:
     written, per = match["unit"], match["per"]
     if match["square"] and match["square"].startswith("fl"):
         return "floz"
-    if per and " /" in match[0] and not (unit(per) or per in WORDS_FOR_EACH):
+    if per and " /" in match[0] and not (unit(per) or per in lexicon.WORDS_FOR_EACH):
         return None
     if written in ("C", "F"):
         return _degrees(match)
     sign = unit("°" + written[-1].upper() if written[0] == "°" and len(written) > 1 else written)
-    if sign is None or (match["power"] and sign not in LENGTHS):
+    if sign is None or (match["power"] and sign not in lexicon.LENGTHS):
         return None
     behind = match.end("unit")
     if len(written) == 1 and written.isupper() and _STREET.match(match.string, behind):
@@ -148,7 +140,7 @@ def _pence(match: Match) -> str | None:
 def _kelvin(match: Match) -> str | None:
     """`300 K`, but not `50 K people`, which are thousands, or `Windows 10 K`, which is a name."""
     word = word_before(match)
-    named = word.istitle() and word not in STARTERS and not _HEAT.search(_before(match))
+    named = word.istitle() and word not in lexicon.STARTERS and not _HEAT.search(_before(match))
     return None if named or _follows(_MANY, match) else "K"
 
 
@@ -245,8 +237,8 @@ def _say_measure(match: Match) -> str:
         or is_attributive(text, match.start(), end)
         or (match["gap"] == "" and part_follows(text, end))
     ) and not (is_plural or sign == "x")
-    prefix = power_prefix(match["power"] or (match["square"] or "")[:1])
-    one, many = (prefix + name for name in UNITS[sign])
+    power = POWERS.get(match["power"] or (match["square"] or "")[:1], "")
+    one, many = (power + name for name in UNITS[sign])
     return _amount(match, one, many, singular) + _per(match)
 
 

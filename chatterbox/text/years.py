@@ -5,17 +5,9 @@ A bare number from 1100 to 2099 is a year unless its neighbours count with it (`
 
 import re
 
+from chatterbox.text import numbers
 from chatterbox.text.lexicon import any_in
-from chatterbox.text.numbers import (
-    NUMBER,
-    cardinal,
-    decade,
-    in_pairs,
-    number,
-    plural,
-    short_year,
-    year,
-)
+from chatterbox.text.numbers import cardinal, decade, in_pairs, number, plural, short_year, year
 from chatterbox.text.rules import Match, Step, text_after, text_before
 
 # --- before seconds ------------------------------------------------------------------------------
@@ -69,7 +61,7 @@ decades.add(
 )
 
 
-@decades.rule(rf"(?<![\d$£€])(?<!\d[.,])({NUMBER})'[sS]\b", "[0-9]'[sS]")
+@decades.rule(rf"(?<![\d$£€])(?<!\d[.,])({numbers.NUMBER})'[sS]\b", "[0-9]'[sS]")
 def _say_possessive(match: Match) -> str:
     """2023's best film, GPT-3's; 90's kids; a pair of 5's."""
     written, before = match[1], text_before(match, 12)
