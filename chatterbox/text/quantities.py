@@ -42,7 +42,8 @@ _MANY = re.compile(
 )
 _STREET = re.compile(
     r"\.? (?:[NSEW]{1,2}\b\.? )?(?:(?:[A-Z][\w'.]*|\d+(?:st|nd|rd|th)) ){0,3}"
-    rf"(?:{any_of({*lexicon.STREETS, *lexicon.STREETS.values(), 'Way'})})\b|\.? \d+(?:st|nd|rd|th)\b"
+    rf"(?:{any_of({*lexicon.STREETS, *lexicon.STREETS.values(), 'Way'})})\b"
+    r"|\.? \d+(?:st|nd|rd|th)\b"
 )
 _NAME = re.compile(r" [A-Z][a-z]")
 _INCHES = re.compile(
