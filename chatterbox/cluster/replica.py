@@ -25,7 +25,7 @@ from chatterbox.server.metrics import wants_prometheus
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.run import LOCK_S
 from chatterbox.server.status_routes import NO_STORE
-from chatterbox.server.watchdog import LockFreeTimer, Watchdog
+from chatterbox.server.watchdog import Watchdog
 
 CLOSE_S = 2.0
 """Time for the engine's threads to finish their current step when the replica is closed."""
@@ -61,7 +61,7 @@ class Replica:
             lambda: models.heartbeats,
             server.stall_timeout_s,
             lambda name: models.give_up(f"the {name} hangs"),
-            timer=LockFreeTimer(),
+            use_timer=True,
         )
         await asyncio.to_thread(self._app.openapi)  # builds all routes before the first request
         await models.start()

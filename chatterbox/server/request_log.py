@@ -64,8 +64,8 @@ MAX_HEAD_BYTES = 32 * 1024
 applies only to incomplete heads, so a head that arrives in one piece passes it (FAULTS F53)."""
 STALL_S = 30.0
 """Longest wait for a client to accept data; then the connection is cut (FAULTS F25). A client that
-plays while it receives reads at least at the speed of speech. In this time it takes the up to 3 MB
-that a connection may buffer (PCM is 48 kB a second; other formats fit into the buffer)."""
+plays while it receives takes 48 kB of PCM a second, so the up to 3 MB that a connection buffers
+have moved on in this time. Responses in other formats fit into the buffer."""
 PART_BYTES = 64 * 1024
 """Response bodies are sent in parts of this size, so that STALL_S applies to each part and the
 connection does not buffer the whole body."""

@@ -31,7 +31,7 @@ from chatterbox.server.model_loader import run_shielded
 from chatterbox.server.model_pool import ModelPool
 from chatterbox.server.request_log import MAX_HEAD_BYTES
 from chatterbox.server.socket_server import MAX_FRAME_BYTES
-from chatterbox.server.watchdog import ALIVE, READY, STOPPING, LockFreeTimer, Watchdog, notify
+from chatterbox.server.watchdog import ALIVE, READY, STOPPING, Watchdog, notify
 from chatterbox.server.websocket_protocol import WebSocket
 
 log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ class _Process:
             config.stall_timeout_s,
             self._stalled,
             on_look=lambda: self._notify(ALIVE),
-            timer=LockFreeTimer(),
+            use_timer=True,
         )
         self._app = app = create_app(models, config, dialects, lifecycle=self._lifecycle)
         bind_port = functools.partial(bind, config.host)

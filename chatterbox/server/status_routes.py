@@ -50,6 +50,7 @@ REFERENCE = "reference"
 MAX_SKIPPED = 100
 """Limit for the skipped voices listed in `/health`, which is polled often."""
 DIRECTORIES = re.compile(r"(?<![\w:/.])(?:/[^/\s'\":]+)+/|\b[A-Za-z]:\\(?:[^\\\s]+\\)*")
+"""Matches the directories of absolute paths, on Unix and Windows."""
 NO_STORE = {"Cache-Control": "no-store"}
 
 _FILES = {path.name: path.read_bytes() for path in STATIC.iterdir()}

@@ -28,20 +28,12 @@ LAST_RESORT_S = 10.0
 """Time for the event loop to end the process after a stall; then the watchdog does."""
 
 
-class LockFreeTimer:
-    """Writes all stacks to standard error and ends the process with exit code 1, unless it is set
-    again in time. There is one per process, in faulthandler."""
-
-    def set(self, seconds: float) -> None:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=2)
-
-    def cancel(self) -> None:
-        faulthandler.cancel_dump_traceback_later()
-
-
 class Watchdog:
     """Checks heartbeats from `start` to `stop`, in its own thread. It calls `on_look` after every
-    check without a stall, and `on_stall` with the name of the stalled thread, at most once."""
+    check without a stall, and `on_stall` with the name of the stalled thread, at most once.
+
+    With `use_timer`, faulthandler's timer, of which a process has one, watches the watchdog.
+    """
 
     def __init__(
         self,
@@ -50,7 +42,7 @@ class Watchdog:
         on_stall: Callable[[str], None],
         *,
         on_look: Callable[[], None] = lambda: None,
-        timer: LockFreeTimer | None = None,
+        use_timer: bool = False,
         last_resort_s: float = LAST_RESORT_S,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
@@ -58,7 +50,7 @@ class Watchdog:
         self._stall_s = stall_s
         self._on_stall = on_stall
         self._on_look = on_look
-        self._timer = timer
+        self._use_timer = use_timer
         self._last_resort_s = last_resort_s
         self._leave = leave
         self._stopped = threading.Event()
@@ -70,16 +62,17 @@ class Watchdog:
         detector = StallDetector(looks)
         try:
             while not self._stopped.wait(self._stall_s / looks):
-                if self._timer is not None:
-                    self._timer.set(self._stall_s + self._last_resort_s)
+                if self._use_timer:
+                    timeout_s = self._stall_s + self._last_resort_s
+                    faulthandler.dump_traceback_later(timeout_s, exit=True, file=2)
                 name = detector.check(self._heartbeats())
                 if name is not None:
                     self._report(name)
                     return
                 self._on_look()
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            if self._use_timer:
+                faulthandler.cancel_dump_traceback_later()
 
     def _report(self, name: str) -> None:
         log.critical("the %s has hung for %g s; the process ends", name, self._stall_s)

@@ -75,11 +75,11 @@ def test_f47_idle_or_working_threads_are_left_alone():
 HELD = """
 import ctypes, re, sys, time
 from chatterbox.engine.threads import Heartbeat
-from chatterbox.server.watchdog import LockFreeTimer, Watchdog
+from chatterbox.server.watchdog import Watchdog
 
 heartbeat = Heartbeat("event loop")
 dog = Watchdog(
-    lambda: [heartbeat], 0.3, print, timer=LockFreeTimer(), last_resort_s=1.5, leave=print
+    lambda: [heartbeat], 0.3, print, use_timer=True, last_resort_s=1.5, leave=print
 )
 dog.start()
 time.sleep(0.2)
