@@ -83,16 +83,17 @@ class ModelPool(ModelLoader):
             f"There is no model '{excerpt(name)}' here; there are: {names}.", param="model"
         )
 
-    def choose(self, name: object) -> None:
-        """Use the model of that name for the rest of this request and the tasks that it starts. A
-        value that is not a string is left to the validation of fields. Raises ModelNotFound."""
-        if len(self.models) > 1 and isinstance(name, str):
-            current_model.set(self.find(name))
+    def use(self, name: object) -> AbstractContextManager[None]:
+        """Use the model of that name within the context and the tasks that it starts. Without a
+        name, or if it is not a string, that is the current model. Raises ModelNotFound."""
+        return use_model(self.find(name) if name and isinstance(name, str) else self.current)
 
-    def use(self, name: str | None) -> AbstractContextManager[None]:
-        """Use the model of that name, or the current one, within the context. Raises
-        ModelNotFound."""
-        return use_model(self.find(name) if name else self.current)
+    @asynccontextmanager
+    async def use_known(self, name: object) -> AsyncIterator[None]:
+        """Combine `use` and `known`."""
+        with self.use(name):
+            async with self.known():
+                yield
 
     def use_cloning_model(self) -> AbstractContextManager[None]:
         """Use a model that clones voices within the context: the current one if it does, else the

@@ -159,10 +159,10 @@ class SocketServer:
     async def _run(self, socket: Socket, protocol: Protocol, send_error: SendError) -> None:
         try:
             self._admission.lifecycle.check_open()
-            self._models.choose(model_name(socket.query))
-            async with self._models.known():
-                pass  # protocols may look up voices from here on
-            await protocol(socket)
+            with self._models.use(model_name(socket.query)):
+                async with self._models.known():
+                    pass  # protocols may look up voices from here on
+                await protocol(socket)
         except Cancelled:
             await socket.close(CloseCode.GOING_AWAY)  # the client has left, or stopped reading
         except ChatterboxError as error:

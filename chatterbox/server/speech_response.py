@@ -182,10 +182,11 @@ class SpeechResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service, record = self._service, record_of(scope)
+        models, query = service.models, QueryParams(scope["query_string"])
         record.is_speech = True
         await service.admission.check_capacity()
-        async with self._body() as body, self._model(body, scope):
-            plan = await service.models.voice_refresher.retry(partial(self._plan, body))
+        async with self._body() as body, models.use_known(model_name(body.fields, query)):
+            plan = await models.voice_refresher.retry(partial(self._plan, body))
             if plan.build is None:
                 await send_streamed(service, plan, record, receive, send)
                 return
@@ -194,12 +195,6 @@ class SpeechResponse(Response):
             response = await asyncio.to_thread(plan.build, plan.request, samples, report)
         response.headers.update(plan.headers)
         await response(scope, receive, send)
-
-    def _model(self, body: Body, scope: Scope) -> AbstractAsyncContextManager[object]:
-        """Select the model named in the body, or else in the query, and wait until its voices and
-        parameters are known."""
-        self._service.models.choose(model_name(body.fields, QueryParams(scope["query_string"])))
-        return self._service.models.known()
 
     async def _plan(self, body: Body) -> SpeechPlan:
         plan = self._read_plan(body)
