@@ -50,9 +50,11 @@ def application(args: dict[str, Any], make_engine: MakeEngine | None = None) -> 
     cluster, server = load(ClusterConfig, args), load(ServerConfig, args)
     tts = load(TTSConfig, args)
     if server.wyoming_port:
-        raise ConfigError("--wyoming-port: a cluster serves HTTP and WebSockets alone")
+        raise ConfigError("--wyoming-port: not available in a cluster; remove it")
     if cluster.max_replicas is not None and cluster.max_replicas < cluster.replicas:
-        raise ConfigError(f"--max-replicas={cluster.max_replicas}: less than --replicas")
+        raise ConfigError(
+            f"--max-replicas={cluster.max_replicas}: must not be less than --replicas"
+        )
     if not cluster.gpus_per_replica and "threads" not in tts.model_fields_set:
         tts = tts.model_copy(update={"threads": max(1, math.floor(cluster.cpus_per_replica))})
     if tts.voices is None:  # the replicas of one machine share a folder
@@ -109,7 +111,7 @@ def run(flags: Mapping[str, Any], say: Callable[[str], None]) -> int:
         port, address = sock.getsockname()[1], address_of(sock)
         sock.close()
     elif load(TTSConfig, settings).voices is None:
-        raise ConfigError("--voices: name the folder or bucket that all machines keep voices in")
+        raise ConfigError("--voices: set the folder or bucket where all machines store voices")
     with connected(cluster, server.host, port):
         _check_room(cluster)
         say(f"Chatterbox: starting {cluster.replicas} replicas at {address} (Ctrl-C stops)")
@@ -117,13 +119,15 @@ def run(flags: Mapping[str, Any], say: Callable[[str], None]) -> int:
         scrape = ray.nodes()[0]["MetricsExportPort"]
         say(f"Ready: {cluster.replicas} replicas at {address} (Ray's own metrics: port {scrape})")
         if not is_local:
-            say("It goes on by itself. `serve status` shows it, `serve shutdown` stops it.")
+            say(
+                "The replicas keep running. `serve status` shows them, `serve shutdown` stops them."
+            )
             return 0
         with suppress(KeyboardInterrupt):
             for number in (signal.SIGINT, signal.SIGTERM):  # a shell's `&` disables SIGINT
                 signal.signal(number, signal.default_int_handler)
             threading.Event().wait()
-        say("Stopping: running answers go on to their end. Ctrl-C again cuts them off.")
+        say("Stopping after the running requests. Press Ctrl-C again to cut them off.")
         serve.shutdown()
     return 128 + signal.SIGINT
 
@@ -158,8 +162,8 @@ def _check_room(cluster: ClusterConfig) -> None:
         needed = each * cluster.replicas
         if needed > (found := resources.get(kind, 0)):
             raise ConfigError(
-                f"{cluster.replicas} replicas need {needed:g} {kind}s, and there are {found:g}:"
-                f" fewer --replicas, or less --{kind.lower()}s-per-replica"
+                f"{cluster.replicas} replicas need {needed:g} {kind}s, but the cluster has"
+                f" {found:g}: lower --replicas or --{kind.lower()}s-per-replica"
             )
 
 

@@ -51,7 +51,9 @@ class RayAnswers:
 
         await self._app(scope, receive, forward)
         if not last:
-            lost = EngineDead("The replica that had this request ended.", retry_after_s=RETRY_S)
+            lost = EngineDead(
+                "The replica of this request has ended; try again.", retry_after_s=RETRY_S
+            )
             sent_id = Headers(scope=scope).get("x-request-id", "-")
             shape = self._shape_of(scope["path"])
             answer = error_response(refusal or lost, sent_id, SECURITY_HEADERS, shape=shape)
@@ -72,10 +74,10 @@ def _ray_error(message: Message) -> ChatterboxError | None:
     retry_s = float(headers.get("retry-after", RETRY_S))
     match message["status"]:
         case 429:
-            return Overloaded("All replicas are full; try again shortly.", retry_after_s=retry_s)
+            return Overloaded("All replicas are busy; try again shortly.", retry_after_s=retry_s)
         case 408:
-            return DeadlineExceeded("The request was not done in time.", retry_after_s=retry_s)
-    return NotReady("No replica is ready.", retry_after_s=retry_s)
+            return DeadlineExceeded("The request did not finish in time.", retry_after_s=retry_s)
+    return NotReady("No replica is ready; try again shortly.", retry_after_s=retry_s)
 
 
 def _without_duplicate_id(message: Message) -> Message:

@@ -110,7 +110,7 @@ class Session(SocketSpeech):
                 self.queue.end(partial(self._send_audio, NO_SAMPLES, last=True))
             case "Voice":
                 raise InvalidValue(
-                    "Voices are not read as embeddings here; register a recording and name it.",
+                    "Voice embeddings are not supported; register a recording and send its name.",
                     param="voice",
                 )
             case other:

@@ -125,9 +125,8 @@ def add_routes(routes: APIRouter, services: Services) -> None:
         def read(body: Body) -> SpeechPlan:
             if services.engine.family.token_text is None:
                 raise RouteNotFound(
-                    f"{services.engine.info.name} has no tokens that a client could decode; this "
-                    "call needs Orpheus (CHATTERBOX_MODEL=orpheus). For sound, call "
-                    "/v1/audio/speech."
+                    f"{services.engine.info.name} has no tokens that clients can decode; this call "
+                    "needs Orpheus (CHATTERBOX_MODEL=orpheus). For audio, call /v1/audio/speech."
                 )
             fields, unknown = lenient_fields_of(Fields, body)
             prompt = PROMPT.fullmatch(CONTROL.sub("", fields.prompt).strip())

@@ -152,7 +152,9 @@ class Session(ContextSocket[Context]):
         """Handle a message. Returns False for `session.close`."""
         name = message.get("context")
         if name is not None and not (isinstance(name, str) and 0 < len(name) <= MAX_NAME_CHARS):
-            raise InvalidValue("'context' must be a short word.", param="context")
+            raise InvalidValue(
+                f"'context' must be a string of 1 to {MAX_NAME_CHARS} characters.", param="context"
+            )
         match message.get("type"):
             case "session.config":
                 await self._configure(name, message)

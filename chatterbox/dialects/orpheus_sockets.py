@@ -90,7 +90,7 @@ def _read_message(received: str | bytes) -> Message:
     if received == END_BYTES or (isinstance(received, str) and received.strip() == END):
         return Message(end=True)
     if isinstance(received, bytes):
-        raise UnsupportedMediaType("Send text frames here.")
+        raise UnsupportedMediaType("This socket takes text frames.")
     if not received.lstrip().startswith("{"):
         return Message(text=received)
     return message_fields(Message, json_object(received))

@@ -278,7 +278,9 @@ def add_xtts(routes: APIRouter, services: Services) -> None:
         """xtts-api-server: accepted and ignored; one client cannot change the sound of others."""
         async with voices.read_body(request) as body:
             ignored = ignored_header(body.fields)
-        return JSONResponse({"message": "Settings are the server's own here."}, headers=ignored)
+        return JSONResponse(
+            {"message": "Settings are ignored: the server's own apply."}, headers=ignored
+        )
 
     @routes.get("/studio_speakers")
     async def studio() -> Response:

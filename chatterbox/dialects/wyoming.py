@@ -57,10 +57,10 @@ async def read_event(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]
     except (asyncio.IncompleteReadError, ConnectionError):
         raise Cancelled("The client left.") from None
     except asyncio.LimitOverrunError:
-        raise BodyTooLarge(f"An event is at most {MAX_FRAME_BYTES} bytes.") from None
+        raise BodyTooLarge(f"An event may have at most {MAX_FRAME_BYTES} bytes.") from None
     kind = header.get("type")
     if not isinstance(kind, str):
-        raise InvalidBody("An event has a 'type'.")
+        raise InvalidBody("An event must have a 'type'.")
     return kind, data
 
 
@@ -94,16 +94,16 @@ def _object(value: object) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise InvalidBody("The event is not JSON.") from None
     if not isinstance(value, dict):
-        raise InvalidBody("An event, and its data, are JSON objects.")
+        raise InvalidBody("An event and its data must be JSON objects.")
     return value
 
 
 def _length(header: dict[str, Any], name: str) -> int:
     length = header.get(name) or 0
     if not isinstance(length, int) or length < 0:
-        raise InvalidBody(f"'{name}' is a number of bytes.")
+        raise InvalidBody(f"'{name}' must be a number of bytes.")
     if length > MAX_FRAME_BYTES:
-        raise BodyTooLarge(f"An event's parts are at most {MAX_FRAME_BYTES} bytes.")
+        raise BodyTooLarge(f"Each part of an event may have at most {MAX_FRAME_BYTES} bytes.")
     return length
 
 
@@ -285,7 +285,7 @@ class WyomingListener:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if len(self._connections) > self._services.config.max_websockets:
-                raise TooManyConnections("There are too many open connections.")
+                raise TooManyConnections("Too many connections are open; try again later.")
             self._services.admission.lifecycle.check_open()
             await Session(self._services, reader, writer).run()
         except Cancelled:
@@ -294,7 +294,7 @@ class WyomingListener:
             await _send_error(writer, error)
         except Exception:
             log.exception("unexpected fault in a Wyoming connection")
-            bug = InternalError("The server failed on this; its log has the reason.")
+            bug = InternalError("The server failed on this connection; its log has the reason.")
             await _send_error(writer, bug)
         finally:
             writer.close()

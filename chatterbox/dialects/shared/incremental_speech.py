@@ -128,7 +128,7 @@ class SpeechQueue:
 
     def _put(self, item: QueueItem) -> None:
         if len(self._ready) >= MAX_ITEMS:
-            raise Overloaded(f"More than {MAX_ITEMS} texts wait to be spoken.")
+            raise Overloaded(f"More than {MAX_ITEMS} texts are waiting to be spoken.")
         self._ready.append(item)
         self._changed.set()
 
@@ -137,7 +137,7 @@ class SpeechQueue:
         waiting = sum(len(text) for text in texts if isinstance(text, str))
         if waiting + len(self._buffer) + chars > self._max_chars:
             raise TextTooLong(
-                f"More than {self._max_chars} characters wait to be spoken.", param="text"
+                f"More than {self._max_chars} characters are waiting to be spoken.", param="text"
             )
 
 

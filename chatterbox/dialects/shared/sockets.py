@@ -89,7 +89,10 @@ class ContextSocket(ABC, Generic[C]):
         """Start a new context. Raises Overloaded at MAX_CONTEXTS."""
         assert name not in self.contexts, "a context is opened once"
         if len(self.contexts) >= MAX_CONTEXTS:
-            raise Overloaded(f"A socket has {MAX_CONTEXTS} contexts at most.", param="context")
+            raise Overloaded(
+                f"A socket may have at most {MAX_CONTEXTS} contexts; close one first.",
+                param="context",
+            )
         self.contexts[name] = context
         self._tasks[context] = task = self._group.create_task(self._run(name, context))
         task.add_done_callback(lambda _: self._tasks.pop(context, None))
@@ -135,7 +138,7 @@ def message_fields(kind: type[M], message: dict[str, Any]) -> M:
 
 def unknown_message(kind: object) -> ChatterboxError:
     """Return the error for a message whose `type` the protocol does not have."""
-    return InvalidValue(f"There is no message '{excerpt(kind)}'.", param="type")
+    return InvalidValue(f"Unknown message type '{excerpt(kind)}'.", param="type")
 
 
 async def send_packed(socket: Socket, kind: str, **fields: Any) -> None:
@@ -146,11 +149,11 @@ async def send_packed(socket: Socket, kind: str, **fields: Any) -> None:
 def unpack(message: str | bytes) -> dict[str, Any]:
     """Decode a MessagePack message. Raises UnsupportedMediaType and InvalidBody."""
     if isinstance(message, str):
-        raise UnsupportedMediaType("Send MessagePack in binary frames here.")
+        raise UnsupportedMediaType("This socket takes MessagePack in binary frames.")
     try:
         value = msgpack.unpackb(message)
     except (ValueError, msgpack.UnpackException, RecursionError):
         raise InvalidBody("The message is not MessagePack.") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise InvalidBody("The message must be a map with a 'type'.")
+        raise InvalidBody("The message must be a map with string keys.")
     return value
