@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from made import with_compiled_mini
 
 from chatterbox import __version__, cli
 from chatterbox.console import ready_message
@@ -31,7 +32,7 @@ def own_directory(tmp_path, monkeypatch):
         if name.startswith("CHATTERBOX_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("CHATTERBOX_MODEL", "mini")
-    monkeypatch.setenv("CHATTERBOX_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("CHATTERBOX_DATA_DIR", str(with_compiled_mini(tmp_path / "data")))
 
 
 def test_help_imports_no_room():
@@ -209,7 +210,8 @@ def test_serve_prints_a_line_that_works_as_printed():
     assert "POST /tts status=200 outcome=ok" in log
 
 
-def test_compile_prepares_what_a_start_opens(tmp_path, capsys):
+def test_compile_prepares_what_a_start_opens(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CHATTERBOX_DATA_DIR", str(tmp_path / "empty"))
     assert cli.main(["compile"]) == 0
     first = capsys.readouterr()
     assert "mini: language model: compiled; its logits are at most" in first.out

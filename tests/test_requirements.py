@@ -9,6 +9,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from made import with_compiled_mini
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_THE_SERVERS = ("httpx", "matplotlib", "librosa", "numba", "pytest", "httptools", "playwright")
@@ -77,7 +78,11 @@ sys.exit(main(["say", "Hello.", "--model", "mini", "--out", "hello.flac"]))
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env={"PATH": "", "PYTHONPATH": str(ROOT), "CHATTERBOX_DATA_DIR": str(tmp_path)},
+        env={
+            "PATH": "",
+            "PYTHONPATH": str(ROOT),
+            "CHATTERBOX_DATA_DIR": str(with_compiled_mini(tmp_path)),
+        },
         capture_output=True,
         text=True,
         timeout=300,

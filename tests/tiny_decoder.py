@@ -1,8 +1,8 @@
-"""Small decoders in the published form, and how tests open and stream them.
+"""Small decoders in the published form, with random weights, and functions that open and stream
+them."""
 
-Knows the builder in tools/decoder; random weights.
-"""
-
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import onnxruntime as ort
 from fakes import window_settings
 
 from chatterbox.arrays import F32, I64
+from chatterbox.compile.decoder.compiler import Compilation, compile_decoder
 from chatterbox.compile.graph import OpenGraph
 from chatterbox.engine.vocoder_stream import Crossfader
 from chatterbox.engine.windows import DecodeCost, Windows, WindowSettings
@@ -45,9 +46,36 @@ def opener(folder: Path) -> OpenGraph:
     return open_graph
 
 
-def open_decoder(path: Path, settings: StreamSettings, memory: Memory | None = None) -> Opened:
-    """Compiled and opened, with nothing kept. With `memory`, it replays shapes there."""
-    return compile_and_open(path, opener(path.parent), settings, memory)
+_COMPILED: dict[tuple[bytes, bytes, StreamSettings], Compilation] = {}
+_LOCK = threading.Lock()
+
+
+def compile_once(
+    path: Path, open_graph: OpenGraph, settings: StreamSettings, *_: object
+) -> Compilation:
+    """Compile a decoder, or return what an earlier test compiled from the same bytes with equal
+    settings. Compiling takes most of a test's time."""
+    weights = path.with_name(f"{path.name}_data")
+    same = replace(
+        settings,
+        sizes=(),  # sizes and numbers do not reach the graphs
+        max_rows=min(settings.max_rows, 2),
+        memory_bytes=min(settings.memory_bytes, 1),
+    )
+    key = path.read_bytes(), weights.read_bytes() if weights.exists() else b"", same
+    with _LOCK:
+        if key not in _COMPILED:
+            _COMPILED[key] = compile_decoder(path, open_graph, settings)
+        return _COMPILED[key]
+
+
+def open_decoder(
+    path: Path, settings: StreamSettings, memory: Memory | None = None, *, afresh: bool = False
+) -> Opened:
+    """Open a decoder, compiled once for all tests. `memory`: replay the shapes of windows there.
+    `afresh`: compile it here, since the test patches the compiler."""
+    compiler = compile_decoder if afresh else compile_once
+    return compile_and_open(path, opener(path.parent), settings, memory, compiler)
 
 
 def voice(prompt_codes: int = 12, seed: int = 0) -> Voice:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from dialects.live import Live, live
+from made import with_compiled_mini
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
@@ -16,7 +17,7 @@ with warnings.catch_warnings():  # it imports a module that Python 3.13 drops
 
 @pytest.fixture(scope="package")
 def engine(tmp_path_factory) -> Iterator[TTSEngine]:
-    data_dir = tmp_path_factory.mktemp("data")
+    data_dir = with_compiled_mini(tmp_path_factory.mktemp("data"))
     engine = TTSEngine(TTSConfig(model="mini", data_dir=data_dir, _env_file=None))
     engine.load()
     yield engine

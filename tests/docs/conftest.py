@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from dialects.live import Live, clip, live
+from made import with_compiled_mini
 
 from chatterbox.config import TTSConfig
 from chatterbox.engine.engine import TTSEngine
@@ -13,7 +14,7 @@ from chatterbox.engine.engine import TTSEngine
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory) -> Iterator[Live]:
-    data_dir = tmp_path_factory.mktemp("data")
+    data_dir = with_compiled_mini(tmp_path_factory.mktemp("data"))
     engine = TTSEngine(TTSConfig(model="mini", data_dir=data_dir, _env_file=None))
     engine.load()
     with live(engine) as running:

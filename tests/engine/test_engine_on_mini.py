@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fakes import turbo_sampling
+from made import with_compiled_mini
 
 from chatterbox.audio.shaping import Ceiling
 from chatterbox.config import TTSConfig
@@ -28,7 +29,7 @@ VOICES = ("slt", "rms", "awb")
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    data = tmp_path_factory.mktemp("data")
+    data = with_compiled_mini(tmp_path_factory.mktemp("data"))
     engine = TTSEngine(
         TTSConfig(model="mini", device="cpu", threads=1, data_dir=data, first_segment_words=6)
     )

@@ -6,6 +6,7 @@ in the end everybody has been told.
 """
 
 import numpy as np
+import pytest
 from fakes import FakeDecoder, FakePrompts, fake_voice, turbo_sampling, window_settings
 from faults.harness import Model
 from hypothesis import settings
@@ -227,4 +228,9 @@ class EngineMachine(RuleBasedStateMachine):
 
 
 TestEngineMachine = EngineMachine.TestCase
-TestEngineMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestEngineMachine.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+
+
+@pytest.mark.slow
+class TestEngineMachineLonger(EngineMachine.TestCase):
+    settings = settings(max_examples=60, stateful_step_count=25, deadline=None)

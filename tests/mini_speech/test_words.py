@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from made import with_compiled_mini
 from tiny_decoder import snr_db, stream, whole
 
 from chatterbox.config import TTSConfig
@@ -30,7 +31,7 @@ REFERENCES = Path(__file__).parents[2] / "chatterbox" / "voices" / "builtin"
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    data = tmp_path_factory.mktemp("data")
+    data = with_compiled_mini(tmp_path_factory.mktemp("data"))
     engine = TTSEngine(TTSConfig(model="mini", device="cpu", threads=1, data_dir=data))
     engine.load()
     yield engine

@@ -44,9 +44,11 @@ from tools.decoder.weights import TINY, random_weights
 PUBLISHED = window_settings(first_most_frames=6, most_frames=20)
 
 
-def opened(model: onnx.ModelProto, folder: Path, rows: int = 4, **more: Any) -> Opened:
+def opened(
+    model: onnx.ModelProto, folder: Path, rows: int = 4, *, afresh: bool = False, **more: Any
+) -> Opened:
     path = saved(model, folder)
-    return open_decoder(path, StreamSettings(max_rows=rows, **more))
+    return open_decoder(path, StreamSettings(max_rows=rows, **more), afresh=afresh)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,8 @@ def test_external_weights_stay_in_their_file(tmp_path):
 
 def test_8_bits_that_hurt_are_not_used(tmp_path, monkeypatch):
     monkeypatch.setattr("chatterbox.compile.decoder.variants.MEL_LIMIT_DB", 0.0)
-    made = opened(decoder_model(random_weights(TINY), ragged=False), tmp_path, int8=True)
+    model = decoder_model(random_weights(TINY), ragged=False)
+    made = opened(model, tmp_path, afresh=True, int8=True)
     assert "exact, since 8 bits are" in made.note
 
 

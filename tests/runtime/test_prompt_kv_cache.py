@@ -31,9 +31,9 @@ WIDE = replace(TINY, channels=64, vocoder=64)
 """Wide enough for products and convolutions to be worth 8 bits."""
 
 
-def small_and_quick(folder: Path, memory_bytes: int = 1 << 28) -> Opened:
+def small_and_quick(folder: Path, memory_bytes: int = 1 << 28, *, afresh: bool = False) -> Opened:
     path = saved(decoder_model(random_weights(WIDE), ragged=False), folder)
-    return open_decoder(path, StreamSettings(int8=True, memory_bytes=memory_bytes))
+    return open_decoder(path, StreamSettings(int8=True, memory_bytes=memory_bytes), afresh=afresh)
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +134,14 @@ def test_a_prompt_shorter_than_what_is_joined_on_to(quick):
 
 def test_memory_that_loses_too_much_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setattr(forms, "prompt_cache_error_db", lambda *_: 3.0)
-    made = small_and_quick(tmp_path)
+    made = small_and_quick(tmp_path, afresh=True)
     assert "its prompt not cached since that is 3.00 dB off" in made.note
     assert isinstance(made.decoder.flow, PlainFlow)
 
 
 def test_a_vocoder_that_8_bits_hurt_is_exact(tmp_path, monkeypatch):
     monkeypatch.setattr(forms, "WAVE_LIMIT_DB", 1000.0)
-    made = small_and_quick(tmp_path)
+    made = small_and_quick(tmp_path, afresh=True)
     assert "vocoder exact, since in 8 bits it is" in made.note
 
 

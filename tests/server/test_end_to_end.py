@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from harness import error_of, server_config
+from made import with_compiled_mini
 
 from chatterbox.config import TTSConfig
 from chatterbox.dialects.registry import DIALECTS
@@ -23,7 +24,7 @@ LONG = "The first sentence is here. " + "Then comes one more of them, and it goe
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("data")
+    return with_compiled_mini(tmp_path_factory.mktemp("data"))
 
 
 def loaded(data_dir: Path) -> TTSEngine:

@@ -1,11 +1,12 @@
 """Compiles and opens a decoder without caching it on disk, for tests and tools."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
 import onnxruntime as ort
 
-from chatterbox.compile.decoder.compiler import compile_decoder
+from chatterbox.compile.decoder.compiler import Compilation, compile_decoder
 from chatterbox.compile.graph import OpenGraph
 from chatterbox.runtime.buffers import Memory
 from chatterbox.runtime.cuda_graphs import CapturedSession
@@ -14,10 +15,15 @@ from chatterbox.runtime.decoder.s3gen_decoder import StreamSettings
 
 
 def compile_and_open(
-    path: Path, open_model: OpenGraph, settings: StreamSettings, memory: Memory | None = None
+    path: Path,
+    open_model: OpenGraph,
+    settings: StreamSettings,
+    memory: Memory | None = None,
+    compiler: Callable[[Path, OpenGraph, StreamSettings], Compilation] = compile_decoder,
 ) -> Opened:
-    """With `memory`, it replays shapes there."""
-    made = compile_decoder(path, open_model, settings)
+    """Compile the decoder at `path` and open it. With `memory`, the decoder captures the shapes of
+    its windows there and replays them."""
+    made = compiler(path, open_model, settings)
 
     def open_graph(name: Graph) -> ort.InferenceSession:
         published = onnx.load(str(path), load_external_data=False)
