@@ -211,7 +211,7 @@ def loaded(folder: Path, monkeypatch, open_session) -> Opened:
 
 
 def test_a_graph_that_cannot_be_captured_is_decoded_without(folder, monkeypatch):
-    def refusing(source, settings, *, provider_options, **_):
+    def refusing(source, settings, *, provider_options=None, **_):
         if provider_options:
             raise ModelError("not all of it is on the GPU\nor something like that")
         return opened_as_told(folder, source)
@@ -227,7 +227,7 @@ def test_a_graph_that_cannot_be_captured_is_decoded_without(folder, monkeypatch)
 def test_each_part_is_decoded_without_by_itself(folder, monkeypatch, when, plain):
     refused = []
 
-    def refusing(source, settings, *, provider_options, **_):
+    def refusing(source, settings, *, provider_options=None, **_):
         session = opened_as_told(folder, source)
         if provider_options and any(i.name == CODES for i in session.get_inputs()):
             refused.append(session)
@@ -262,7 +262,7 @@ class Forgetting:
 
 
 def test_a_replay_that_a_later_shape_broke_is_not_used(folder, monkeypatch, plain):
-    def forgetting(source, settings, *, provider_options, **_):
+    def forgetting(source, settings, *, provider_options=None, **_):
         session = opened_as_told(folder, source)
         return Forgetting(session) if provider_options else session
 
@@ -288,7 +288,7 @@ class Uncapturable:
 def test_only_what_windows_run_through_is_opened_for_capture(folder, monkeypatch):
     asked = []
 
-    def noting(source, settings, *, provider_options, **_):
+    def noting(source, settings, *, provider_options=None, **_):
         asked.append(provider_options)
         return opened_as_told(folder, source)
 
