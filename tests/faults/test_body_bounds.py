@@ -344,7 +344,7 @@ async def test_f99_full_disk_is_reported_and_recovers(tmp_path, monkeypatch):
         assert (await rig.client.post("/voices/register", files=files)).status_code == 201
 
 
-async def test_f100_consent_recordings_are_hashed_while_holding_a_place(rig):
+async def test_f100_consent_recordings_are_hashed_from_disk_holding_a_place(rig):
     data = np.random.default_rng(0).bytes(24 * MIB)
     fields = {"name": "n", "language": "en-US"}
     async with rig.fault():

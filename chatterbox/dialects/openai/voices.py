@@ -5,7 +5,6 @@ docs/reference/dialects.md, "OpenAI". Consents are stored and listed, but not ch
 
 from datetime import UTC, datetime
 from functools import partial
-from hashlib import sha256
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -185,7 +184,7 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
 
         async def work(body: Body, upload: Upload) -> Response:
             fields, unknown = lenient_fields_of(ConsentFields, body)
-            digest = await voices.run_on_engine(lambda _engine: sha256(upload.read()).hexdigest())
+            digest = await voices.run_on_engine(lambda _engine: upload.sha256())
             key = current_key.get()
             consent = await voices.run(book.add, fields.name, fields.language, digest, key)
             return JSONResponse(consent_body(consent), headers=ignored_header(unknown))
