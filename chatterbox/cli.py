@@ -45,6 +45,8 @@ EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 EXIT_SIGNAL_BASE = 128
 """Exit code 128 + n means that signal n stopped the process."""
+HEALTH_TIMEOUT_S = 4.0
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -160,12 +162,24 @@ def _cluster(flags: argparse.Namespace) -> int:
 
 
 def _health(flags: argparse.Namespace) -> int:
-    from chatterbox.health import arguments_of_process, check_server
+    import http.client
 
-    arguments = arguments_of_process(flags.pid) if flags.pid is not None else []
+    arguments: Sequence[str] = []
+    if flags.pid is not None:  # the arguments after `chatterbox` of the server's command line
+        command = Path(f"/proc/{flags.pid}/cmdline").read_text("utf-8", "replace").split("\0")
+        arguments = command[command.index("chatterbox") + 1 : -1] if "chatterbox" in command else []
     server_flags = vars(parse(command_line(COMMANDS), arguments)) if arguments else {}
-    problem = check_server({**server_flags, **vars(flags)})
-    return 0 if problem is None else _fail(problem)
+    config = load(ServerConfig, {**server_flags, **vars(flags)})
+    host = ANY_ADDRESS.get(config.host, config.host)
+    connection = http.client.HTTPConnection(host, config.port, timeout=HEALTH_TIMEOUT_S)
+    try:
+        connection.request("GET", "/health/live")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as fault:
+        return _fail(f"{host}:{config.port} does not answer: {fault or type(fault).__name__}")
+    finally:
+        connection.close()
+    return 0 if status == http.HTTPStatus.OK else _fail(f"{host}:{config.port} answers {status}")
 
 
 def _say(flags: argparse.Namespace) -> int:

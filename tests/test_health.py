@@ -83,6 +83,6 @@ def test_nobody_there_is_one_line(capsys):
 
 
 def test_who_says_nothing_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr("chatterbox.health.TIMEOUT_S", 0.2)
+    monkeypatch.setattr("chatterbox.cli.HEALTH_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert cli.main(["health", "--port", str(silent.getsockname()[1])]) == 1
