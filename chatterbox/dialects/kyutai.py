@@ -201,7 +201,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
         await services.sockets.serve(websocket, protocol, _send_error)
 
-    def read(body: Body) -> SpeechPlan:
+    def read_plan(body: Body) -> SpeechPlan:
         fields, unknown = lenient_fields_of(PostFields, body)
         call = services.speech.build_request(
             fields.text,
@@ -219,7 +219,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
     @routes.post(PATH, openapi_extra=form_schema(PostFields), **SOUND_ROUTE)
     async def posted(request: Request) -> Response:
         """Kyutai: a WAV file, or with `return_timestamps` JSON with the time of each word."""
-        return SpeechResponse(services.speech, request, read)
+        return SpeechResponse(services.speech, request, read_plan)
 
     @routes.get("/api/build_info")
     async def build_info() -> Response:

@@ -122,7 +122,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
         """llama-server: Orpheus' audio tokens for a prompt, for clients that decode SNAC."""
         name = f"cmpl-{record_of(request.scope).id}"
 
-        def read(body: Body) -> SpeechPlan:
+        def read_plan(body: Body) -> SpeechPlan:
             if services.engine.family.token_text is None:
                 raise RouteNotFound(
                     f"{services.engine.info.name} has no tokens that clients can decode; this call "
@@ -143,7 +143,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
             tokens = Tokens(services, fields, name)
             return SpeechPlan(call, tokens, build=None if fields.stream else tokens.whole)
 
-        return SpeechResponse(services.speech, request, read)
+        return SpeechResponse(services.speech, request, read_plan)
 
 
 DIALECT = Dialect(add_routes, tag="llama-server", paths=(PATH,), error_shape=error_shape)

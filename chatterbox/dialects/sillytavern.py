@@ -306,7 +306,7 @@ TAVERN = Dialect(
     tag="chatterbox-tts-server",
     paths=("/tts-stream", "/get_predefined_voices", "/get_reference_files", "/upload_reference"),
     error_shape=error_shape,
-    sniff=read_tts_json,
+    read_tts_json=read_tts_json,
 )
 XTTS = Dialect(
     add_xtts,

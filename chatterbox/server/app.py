@@ -93,9 +93,9 @@ def create_app(
         models, config, admission, speech, voices, sockets, metrics.record_request
     )
     app.conversations = {path: c for d in dialects for path, c in d.conversations.items()}
-    sniffers = [partial(d.sniff, services) for d in dialects if d.sniff]
+    readers = [partial(d.read_tts_json, services) for d in dialects if d.read_tts_json]
     routers = [
-        speech_router(speech, sniffers),
+        speech_router(speech, readers),
         voice_router(voices),
         status_router(models, lifecycle, metrics),
         model_router(models, operators),

@@ -68,7 +68,7 @@ class Dialect:
     paths: tuple[str, ...] = ()
     """Paths whose errors, and those of all paths below, have `error_shape`."""
     error_shape: ErrorShape = native_shape
-    sniff: Callable[[Services, Body], SpeechPlan | None] | None = None
+    read_tts_json: Callable[[Services, Body], SpeechPlan | None] | None = None
     """Reads this dialect's own JSON sent to the native `POST /tts`. Returns None for other JSON."""
     conversations: Mapping[str, Conversation] = field(default_factory=dict)
     """Path → description of the WebSocket's messages, for the reference."""

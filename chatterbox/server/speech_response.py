@@ -203,18 +203,18 @@ class SpeechResponse(Response):
         return replace(plan, headers={**plan.headers, **unknown}) if unknown else plan
 
 
-Sniffer = Callable[[Body], SpeechPlan | None]
+TtsJsonReader = Callable[[Body], SpeechPlan | None]
 """Reads a dialect's body posted to `/tts`. Returns None if the body is not the dialect's."""
 
 
-def speech_router(service: SpeechService, sniffers: Sequence[Sniffer] = ()) -> APIRouter:
-    """Return the native routes. `sniffers` belong to dialects whose clients also post to `/tts`."""
+def speech_router(service: SpeechService, readers: Sequence[TtsJsonReader] = ()) -> APIRouter:
+    """Return the native routes. `readers` are for dialects whose clients also post to `/tts`."""
     router = APIRouter(tags=["speech"])
     limits, schema = service.limits_with_recording, form_schema(SpeechFields, file=RECORDING_FIELD)
 
     def read_plan(body: Body) -> SpeechPlan:
-        for sniff in sniffers:
-            if (plan := sniff(body)) is not None:
+        for read in readers:
+            if (plan := read(body)) is not None:
                 return plan
         request, is_streamed = _read_request(service, body)
         return SpeechPlan(request, build=None if is_streamed else file_response)

@@ -237,7 +237,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
     def answer(
         request: Request, voice_id: str, build: ResponseBuilder | None = None, timed: bool = False
     ) -> Response:
-        def read(body: Body) -> SpeechPlan:
+        def read_plan(body: Body) -> SpeechPlan:
             call = _build_request(services, request, voice_id, body)
             places = services.admission.places
             headers = {
@@ -248,7 +248,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
             }
             return SpeechPlan(call, Lines(call.text) if timed else RAW, build, headers)
 
-        return SpeechResponse(services.speech, request, read)
+        return SpeechResponse(services.speech, request, read_plan)
 
     @routes.post("/v1/text-to-speech/{voice_id}", openapi_extra=schema, **SOUND_ROUTE)
     async def convert(request: Request, voice_id: str) -> Response:

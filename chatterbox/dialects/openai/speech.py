@@ -123,7 +123,7 @@ def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
 def add_routes(routes: APIRouter, services: Services) -> None:
     _add_models(routes, services)
 
-    def read(body: Body) -> SpeechPlan:
+    def read_plan(body: Body) -> SpeechPlan:
         fields, unknown = lenient_fields_of(SpeechFields, body)
         call = services.speech.build_request(
             fields.input,
@@ -144,7 +144,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
     @routes.post("/v1/audio/speech", openapi_extra=form_schema(SpeechFields), **SOUND_ROUTE)
     async def speech(request: Request) -> Response:
         """OpenAI: text to speech, streamed as audio or as server-sent events."""
-        return SpeechResponse(services.speech, request, read)
+        return SpeechResponse(services.speech, request, read_plan)
 
 
 def _add_models(routes: APIRouter, services: Services) -> None:
