@@ -1,4 +1,4 @@
-"""Sound that would hurt is turned down, speech is not touched."""
+"""The ceiling turns down harmful sound and leaves speech unchanged."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the codecs send is the sound: decoded again and compared with the same samples as PCM."""
+"""Encoded files, decoded again, are compared with the samples."""
 
 import io
 
@@ -16,10 +16,10 @@ from chatterbox.voices.built_in import DIRECTORY
 
 CODED = ("mp3", "opus", "aac")
 DELAY_SAMPLES = {"mp3": 1105, "opus": 0, "aac": 1024}
-"""What a decoder puts before the sound where no header takes it away again: LAME's 576 and the
-decoder's 529; one frame of AAC; Opus states its own and the decoder drops it."""
+"""Samples that a decoder returns before the sound: LAME's 576 and the decoder's 529 for MP3, one
+frame for AAC. Opus states its delay, and the decoder drops it."""
 FRAME_SAMPLES = {"mp3": 1152, "opus": 0, "aac": 1024}
-"""A codec without a stated length ends on a whole frame."""
+"""Frame size of codecs whose files end with a whole frame."""
 LEAST_SNR_DB = {"mp3": 20.0, "opus": 20.0, "aac": 25.0, "ulaw": 30.0, "alaw": 30.0}
 
 
@@ -37,7 +37,7 @@ def streamed(name: str, samples: np.ndarray, *, cut: int = 1777, **choice: int) 
 
 
 def decoded(name: str, data: bytes, rate_hz: int) -> np.ndarray:
-    """[samples] float32 at `rate_hz`, whatever rate the decoder works at."""
+    """Decode to [samples] float32 at `rate_hz`."""
     raw = {"pcm": ("s16le", rate_hz), "ulaw": ("mulaw", rate_hz), "alaw": ("alaw", rate_hz)}
     muxer, rate = raw.get(name, (None, None))
     options = {"sample_rate": str(rate)} if rate else {}
@@ -100,16 +100,16 @@ def test_the_first_bytes_need_little_sound(name: str, speech) -> None:
     fed_ms = 0
     while not encoder.feed(speech[fed_ms * 24 : (fed_ms + 10) * 24]):
         fed_ms += 10
-    assert fed_ms <= 130  # two frames of AAC and what completes the third; the others need less
+    assert fed_ms <= 130  # AAC needs two frames and the start of a third; others less
 
 
 @pytest.mark.parametrize(("name", "bit_rate"), [("mp3", 32_000), ("mp3", 128_000)])
-def test_a_bit_rate_asked_for_is_had(name: str, bit_rate: int, speech) -> None:
+def test_the_requested_bit_rate_is_used(name: str, bit_rate: int, speech) -> None:
     data = streamed(name, speech, sample_rate_hz=44100, bit_rate=bit_rate)
     assert len(data) * 8 / (len(speech) / SAMPLE_RATE_HZ) == pytest.approx(bit_rate, rel=0.05)
 
 
-def test_more_bits_are_a_larger_file(speech) -> None:
+def test_a_higher_bit_rate_makes_a_larger_file(speech) -> None:
     sizes = [len(streamed("opus", speech, bit_rate=rate)) for rate in (32_000, 64_000, 192_000)]
     assert sizes[0] < sizes[1] < sizes[2]
 

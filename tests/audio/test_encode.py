@@ -1,4 +1,4 @@
-"""Every format is one continuous file, however the samples were cut."""
+"""Each format gives one continuous file that does not depend on the pieces fed."""
 
 import gc
 import io
@@ -81,7 +81,7 @@ def test_a_file_without_samples_is_still_a_file(name: str) -> None:
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_an_encoder_that_is_left_half_way_does_no_harm(closed: bool) -> None:
+def test_an_unfinished_encoder_can_be_dropped(closed: bool) -> None:
     for name, fed in itertools.product(FORMATS, (None, 0, 1, 5000)):
         encoder = encoder_for(name)
         if fed is not None:
@@ -96,14 +96,14 @@ def test_an_encoder_that_is_left_half_way_does_no_harm(closed: bool) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_closed_encoder_holds_nothing(name: str) -> None:
-    """Not even until the garbage is collected: 7 MiB of a FLAC encoder are a leak by then."""
+    """Without garbage collection: a FLAC encoder holds 7 MiB."""
 
     def containers() -> int:
         found = gc.get_objects()
         return sum(isinstance(thing, av.container.OutputContainer) for thing in found)
 
     gc.disable()
-    gc.freeze()  # only what comes from here on need be looked through
+    gc.freeze()  # ignore all earlier objects
     try:
         for ending in ("whole", "left", "unused"):
             encoder = encoder_for(name)

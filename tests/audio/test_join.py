@@ -1,4 +1,4 @@
-"""Segments meet without a click, to the sample, however the stream was cut."""
+"""Segments are faded at both edges, to the sample, for any pieces."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def joined(joiner: Joiner, samples: np.ndarray, cuts: list[int]) -> np.ndarray:
 
 
 def reference(samples: np.ndarray, fade_samples: int) -> np.ndarray:
-    """The same in one go and in float64."""
+    """The expected result, computed at once in float64."""
     result = samples.astype(np.float64)
     for i in range(min(fade_samples, len(samples))):
         gain = 0.5 - 0.5 * np.cos(np.pi * (i + 0.5) / fade_samples)
@@ -76,7 +76,7 @@ def test_pauses_are_zeros_to_the_sample() -> None:
     assert len(Joiner().silence(0)) == 0
 
 
-def test_a_fade_of_nothing_changes_nothing() -> None:
+def test_a_fade_of_zero_length_changes_nothing() -> None:
     samples = noise(50)
     assert np.array_equal(joined(Joiner(fade_ms=0), samples, [7]), samples)
 

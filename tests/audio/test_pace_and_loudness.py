@@ -1,4 +1,4 @@
-"""Tempo without pitch, and loudness, on streams cut anyhow."""
+"""Changes of tempo and loudness do not depend on the pieces fed."""
 
 import numpy as np
 import pyloudnorm

@@ -1,4 +1,4 @@
-"""Float to 16 bit: FAULTS m26 and what a listener would notice."""
+"""Conversion of float samples to 16 bits."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Another sample rate: no seam, no drift, no sample more or less."""
+"""Resampling: no seams, no drift, the exact number of samples."""
 
 import numpy as np
 import pytest
@@ -40,8 +40,8 @@ def test_cuts_change_nothing(rate_hz: int, count: int, cuts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [11025, 22050, 44100])
-def test_half_a_sample_is_none(rate_hz: int) -> None:
-    """soxr rounds such counts now up, now down."""
+def test_half_samples_are_rounded_down(rate_hz: int) -> None:
+    """soxr rounds half samples either way."""
     for count in range(40, 2000, 80):
         pieced = resampled(np.zeros(count, np.float32), rate_hz, [count // 2])
         assert len(pieced) == resampled_samples(count, rate_hz), count

@@ -1,4 +1,4 @@
-"""The watermark: off by default, a clear error where the package is missing, applied where not."""
+"""The watermark: off by default; a clear error if the package is missing."""
 
 import sys
 from types import SimpleNamespace
@@ -10,18 +10,18 @@ from chatterbox.audio.shaping import load_watermark
 from chatterbox.errors import ConfigError
 
 
-def test_off_is_nothing():
+def test_off_loads_nothing():
     assert load_watermark(False) is None
 
 
-def test_wanted_but_missing_is_one_clear_line(monkeypatch):
+def test_a_missing_package_is_a_clear_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "perth", None)
     with pytest.raises(ConfigError, match="pip install resemble-perth") as missing:
         load_watermark(True)
     assert "\n" not in str(missing.value)
 
 
-def test_wanted_and_there_is_applied_at_our_rate(monkeypatch):
+def test_the_watermark_is_applied_at_24_khz(monkeypatch):
     calls = []
 
     class Marker:

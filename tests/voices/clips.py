@@ -1,4 +1,4 @@
-"""Recordings made for the tests, and the fakes of encoder and disk."""
+"""Synthetic recordings, and fakes of the encoder and the disk."""
 
 import errno
 import hashlib
@@ -39,14 +39,14 @@ def babble(seconds: float, rate_hz: int = 24_000, seed: int = 0, level: float = 
 def encoded(
     audio: NDArray[Any], kind: str = "WAV", subtype: str | None = None, rate_hz: int = 24_000
 ) -> bytes:
-    """A file by libsndfile; `audio` is [samples] or [samples, channels]."""
+    """Encode with libsndfile; `audio` is [samples] or [samples, channels]."""
     buffer = io.BytesIO()
     soundfile.write(buffer, audio, rate_hz, format=kind, subtype=subtype)
     return buffer.getvalue()
 
 
 def muxed(audio: F32, kind: str, codec: str, rate_hz: int = 48_000) -> bytes:
-    """A file by PyAV; `audio` is [samples] at `rate_hz`."""
+    """Encode with PyAV; `audio` is [samples] at `rate_hz`."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=kind) as file:
         stream = file.add_stream(codec, rate=rate_hz, layout="mono")
@@ -62,8 +62,8 @@ def muxed(audio: F32, kind: str, codec: str, rate_hz: int = 48_000) -> bytes:
 
 
 class FakeEncoder:
-    """Turbo's voices with tensors that are a hash of the audio; counts its calls and can be made to
-    wait or fail."""
+    """Turbo's voices, with tensors computed from a hash of the audio. Counts its calls. `before`,
+    called first, can make it wait or fail."""
 
     rules = TurboVoices.rules
     to_arrays, from_arrays, is_compatible = (
@@ -99,7 +99,7 @@ class FakeEncoder:
 
 
 class FaultyFileSystem(FileSystem):
-    """Its operations from number `first` to `last` fail; a write that fails is half done."""
+    """Fails from operation `first` to operation `last`; a failing write writes half of the file."""
 
     def __init__(self, first: int, last: int, code: int = errno.ENOSPC) -> None:
         self.first = first
@@ -156,14 +156,14 @@ class FaultyFileSystem(FileSystem):
 
 
 def healthy() -> FaultyFileSystem:
-    """Counts and records, never fails."""
+    """A file system that counts and records operations and never fails."""
     return FaultyFileSystem(0, -1)
 
 
 def open_library(
     directory: Path, encoder: FakeEncoder | None = None, **options: Any
 ) -> VoiceLibrary:
-    """A started library that decodes in this process."""
+    """Start a library that decodes in this process."""
     encoder = encoder or FakeEncoder()
     encoder.key = options.pop("model_key", MODEL)
     settings: dict[str, Any] = {

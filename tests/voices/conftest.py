@@ -1,4 +1,4 @@
-"""The tests of this room lose no power: waiting for the disk would only make them slow."""
+"""Fixtures. No test here simulates a power failure, so flushing to disk is skipped."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ from chatterbox.voices import decode_child
 
 @pytest.fixture(autouse=True)
 def synced(monkeypatch) -> list[int]:
-    """The inodes of what was flushed to disk, in order."""
+    """The inodes of the files flushed to disk, in order."""
     inodes: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda file: inodes.append(os.fstat(file).st_ino))
     return inodes
@@ -19,7 +19,7 @@ def synced(monkeypatch) -> list[int]:
 
 @pytest.fixture
 def asked(monkeypatch) -> threading.Event:
-    """Set once a child was given a file."""
+    """Set when a file has been sent to a decode child."""
     given, write = threading.Event(), decode_child.write_request
 
     def noted(*request):
@@ -32,7 +32,7 @@ def asked(monkeypatch) -> threading.Event:
 
 @pytest.fixture(params=["folder", "s3"])
 def place(request, tmp_path, monkeypatch) -> str:
-    """What CHATTERBOX_VOICES may be: a new store of that kind."""
+    """A value of CHATTERBOX_VOICES: an empty store of each kind."""
     if request.param == "folder":
         (tmp_path / "shared").mkdir()
         return str(tmp_path / "shared")

@@ -1,4 +1,4 @@
-"""A process to be killed: registers and deletes voices in a loop, and says what is done.
+"""Registers and deletes voices in a loop, and prints each finished step, until it is killed.
 
 Run by `test_crash.py`. Loads everything once and forks, so that each life costs milliseconds.
 """
@@ -20,7 +20,7 @@ CREATED = os.pipe()
 
 
 def live(directory: Path, life: int) -> None:
-    """Work until killed; each finished step is one line."""
+    """Work until killed; print a line for each finished step."""
     store = FolderStore(directory)
     store.prepare()
     for number in itertools.count():
@@ -40,13 +40,13 @@ def live(directory: Path, life: int) -> None:
 
 
 def main() -> None:
-    """`lives` children, each killed after another while."""
+    """Start and kill `lives` children, each after a different time."""
     directory, lives = Path(sys.argv[1]), int(sys.argv[2])
     for life in range(lives):
         child = os.fork()
         if child == 0:
             live(directory, life)
-        if life % 3:  # most live until something is there
+        if life % 3:  # most children have stored a voice by then
             os.read(CREATED[0], 1)
         time.sleep(0.03 * (life % 7))
         os.kill(child, signal.SIGKILL)

@@ -1,10 +1,10 @@
-"""Files that are refused, and a decoding child that runs what a file says."""
+"""Files that are refused, and a decode child that executes code from a file."""
 
 import struct
 
 from .clips import babble, encoded
 
-# A child that runs the Python in a file that begins with BAD!, and decodes the others.
+# Executes the Python code in a file that begins with BAD!; decodes other files.
 HOSTILE = """
 import os, signal, socket, sys, time
 sys.path[:] = sys.argv[1:]

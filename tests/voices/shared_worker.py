@@ -29,7 +29,7 @@ def say(word: str, voice_id: str) -> None:
 
 
 def live(place: str, data_dir: Path, seed: int) -> None:
-    """Work until killed; each finished step is one line."""
+    """Work until killed; print a line for each finished step."""
     draw = random.Random(seed)
     library = open_library(data_dir, store=open_store(place, data_dir))
     say("lives", str(seed))
@@ -50,10 +50,10 @@ def live(place: str, data_dir: Path, seed: int) -> None:
 
 
 def main() -> None:
-    """`lives` children, each killed after another while; most have stored a voice by then, on a
-    machine however slow."""
+    """Start and kill `lives` children, each after a different time. Most have stored a voice by
+    then, even on a slow machine."""
     place, data_dir, number, lives = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
-    open_library(data_dir / "rehearsal").register(CLIP)  # imports what that needs
+    open_library(data_dir / "rehearsal").register(CLIP)  # to import all modules
     draw = random.Random(number)
     for life in range(lives):
         child = os.fork()

@@ -1,4 +1,4 @@
-"""Decoding: every listed format gives its sound; bounds hold before and while reading."""
+"""Decoding: all accepted formats, channels, joined files, and limits before and while reading."""
 
 import io
 
@@ -80,7 +80,7 @@ def test_clipping_is_counted_before_mixing():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e38, 1e300])
-def test_samples_that_are_no_numbers(bad):
+def test_samples_that_are_not_finite_are_refused(bad):
     audio = babble(1.5).astype(np.float64)
     audio[20_000] = bad
     with pytest.raises(AudioNotFinite):
@@ -102,7 +102,7 @@ def test_exactly_the_cap_is_read():
     assert decode_audio(LOSSLESS["flac"], max_seconds=2.0).duration_s == 2.0
 
 
-def test_a_small_file_that_holds_half_an_hour():
+def test_a_small_file_with_half_an_hour_of_silence_is_refused():
     bomb = encoded(np.zeros(1800 * 8_000, np.int16), "FLAC", "PCM_16", 8_000)
     assert len(bomb) < 131 * 1024
     with pytest.raises(AudioTooLong):
@@ -110,14 +110,14 @@ def test_a_small_file_that_holds_half_an_hour():
 
 
 def without_length(flac: bytes) -> bytes:
-    """A streamed FLAC does not know its length: 36 bits of the header are zero."""
+    """Clear the 36 bits of the header that state the length, as in a streamed FLAC."""
     data = bytearray(flac)
     data[21] &= 0xF0
     data[22:26] = bytes(4)
     return bytes(data)
 
 
-def test_the_cap_holds_where_the_header_says_no_length():
+def test_the_cap_holds_if_the_header_states_no_length():
     streamed = without_length(LOSSLESS["flac"])
     assert decode_audio(streamed, max_seconds=3).duration_s == pytest.approx(2.0, abs=0.05)
     with pytest.raises(AudioTooLong):
@@ -132,14 +132,14 @@ def test_a_streamed_wave_file_has_no_true_sizes():
     assert decode_audio(bytes(data), max_seconds=3).duration_s == 2.0
 
 
-def test_what_comes_before_the_damage_counts():
+def test_sound_before_the_damage_is_used():
     long = encoded(babble(4, 48_000), "FLAC", "PCM_16", 48_000)
     decoded = decode_audio(long[: len(long) * 3 // 4], max_seconds=10)
     assert decoded.cut
     assert 2.0 < decoded.duration_s < 3.5
 
 
-def test_too_little_before_the_damage():
+def test_too_little_sound_before_the_damage_is_refused():
     with pytest.raises(UnreadableAudio):
         decode_audio(LOSSLESS["flac"][:2000], max_seconds=10)
 
@@ -186,7 +186,7 @@ NOISE = (np.random.default_rng(1).standard_normal(len(VOICE)) * 0.001).astype(np
         (VOICE, -VOICE) * 4,
     ],
 )
-def test_of_opposite_channels_the_loudest_is_taken(channels):
+def test_the_loudest_of_opposite_channels_is_used(channels):
     decoded = decode_audio(stereo(*channels), max_seconds=3)
     assert decoded.opposite_polarity
     loudest = max(channels, key=lambda channel: channel.std())
@@ -208,7 +208,7 @@ def test_of_opposite_channels_the_loudest_is_taken(channels):
         (0 * VOICE, 0 * VOICE),
     ],
 )
-def test_other_channels_are_their_mean(channels):
+def test_other_channels_are_mixed_to_their_mean(channels):
     decoded = decode_audio(stereo(*channels), max_seconds=3)
     assert not decoded.opposite_polarity
     assert np.allclose(decoded.audio, np.mean(channels, axis=0), atol=1e-6)
@@ -231,14 +231,14 @@ def test_many_microphones_are_as_loud_as_the_loudest():
 
 
 def sized(data: bytes, size: int) -> bytes:
-    """A WAV file whose header says so many bytes of samples."""
+    """Change the size of the samples in a WAV header."""
     at = data.index(b"data") + 4
     return data[:at] + size.to_bytes(4, "little") + data[at + 4 :]
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_a_cut_wave_file_is_told(subtype, channels):
+def test_a_cut_wave_file_is_reported(subtype, channels):
     sound = np.stack([babble(6.0)] * channels, axis=1)
     whole = encoded(sound, "WAV", subtype)
     assert not decode_audio(whole, max_seconds=10).cut
@@ -251,7 +251,7 @@ def test_a_cut_wave_file_is_told(subtype, channels):
     "size", [0, 0x7FFFFFFF, 0x7FFFFFFF - 36, 0x7FFFF000, 2_000_000_000, 0xFFFFFFFF, 0xFFFFFFDB]
 )
 @pytest.mark.parametrize("riff", [None, 0])
-def test_sizes_that_say_nothing_are_read_to_the_end(size, riff):
+def test_files_with_meaningless_sizes_are_read_to_the_end(size, riff):
     data = sized(encoded(VOICE, "WAV", "PCM_16"), size)
     if riff is not None:
         data = data[:4] + riff.to_bytes(4, "little") + data[8:]
@@ -276,7 +276,7 @@ def test_samples_of_all_channels_are_bounded(monkeypatch, kind, rate_hz, channel
         decode_audio(data, max_seconds=30)
 
 
-def test_samples_are_bounded_where_the_header_says_no_length():
+def test_samples_are_bounded_if_the_header_states_no_length():
     silence = np.zeros((2 * 192_000, 8), np.int16)
     data = without_length(encoded(silence, "FLAC", "PCM_16", 192_000))
     with pytest.raises(AudioTooLong, match="too many samples"):
@@ -290,7 +290,7 @@ HALF_RATE = babble(2.5, 24_000, seed=2)
 
 
 def untagged(mp3: bytes) -> bytes:
-    """Without the first frame, which says how many there are."""
+    """Remove the first frame, which states the number of frames."""
     assert b"Xing" in mp3[:200] or b"Info" in mp3[:200]
     return mp3[mp3.index(mp3[:2], 4) :]
 
@@ -339,16 +339,16 @@ def test_the_cap_holds_over_joined_files(name):
 
 
 @pytest.mark.parametrize("kind", ["MP3", "OGG"])
-def test_a_cut_joined_file_is_told(kind):
+def test_a_cut_joined_file_is_reported(kind):
     one = encoded(B, kind, None, 48_000)
     decoded = decode_audio((one + one)[: len(one) * 3 // 2], max_seconds=10)
     assert 3.0 < decoded.duration_s < 4.5
-    if kind == "MP3":  # Vorbis does not say its length in front
+    if kind == "MP3":  # the header of Vorbis states no length
         assert decoded.cut
 
 
 @pytest.mark.parametrize("start", [1, 500, 1111, 5000])
-def test_mp3_from_inside_a_frame_is_heard(start):
+def test_mp3_that_begins_inside_a_frame_is_read(start):
     whole = encoded(B, "MP3", None, 48_000)
     decoded = decode_audio(whole[start:], max_seconds=10)
     lost_s = start / len(whole) * 2.5
@@ -356,7 +356,7 @@ def test_mp3_from_inside_a_frame_is_heard(start):
     assert not decoded.cut
 
 
-def test_noise_between_mp3_frames_is_passed_over():
+def test_noise_between_mp3_frames_is_skipped():
     one = encoded(B, "MP3", None, 48_000)
     noise = np.random.default_rng(0).bytes(20_000)
     decoded = decode_audio(one + noise + one, max_seconds=10)

@@ -1,4 +1,4 @@
-"""docs/run/upgrade.md: what is copied while servers run is a back-up, and what brings it back."""
+"""The backup and the restore of docs/run/upgrade.md, while servers run."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ BERT = encoded(babble(6, seed=2))
 
 @pytest.fixture
 def server(tmp_path):
-    """Opens a library on a store, as one more server does."""
+    """Returns a function that opens a library on a store, as a further server."""
     opened: list[VoiceLibrary] = []
 
     def one_more(place: str) -> VoiceLibrary:
@@ -34,7 +34,7 @@ def server(tmp_path):
 
 
 def copied(source: Path, target: Path) -> None:
-    """As `rsync -a --exclude '.*'`."""
+    """Copy as `rsync -a --exclude '.*'`."""
     shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
 
 
@@ -53,7 +53,7 @@ def test_a_folder_is_copied_back_voice_by_voice(server, tmp_path):
     assert restarted.recording("Anna") == sound
     running.refresh()
     with pytest.raises(VoiceNotFound):
-        running.get("Anna")  # nobody told it
+        running.get("Anna")  # it has not polled since
     restarted.set_alias("Anna", "Nan")
     running.refresh()
     assert running.recording("Nan") == sound

@@ -1,4 +1,4 @@
-"""The shipped clips are what the encoder wants, and as small as promised."""
+"""The shipped clips are valid references and small."""
 
 import numpy as np
 import pyloudnorm

@@ -1,4 +1,4 @@
-"""Names: free text, one owner each, ids before names."""
+"""Names of voices: which are allowed, and which voice a name finds."""
 
 import pytest
 from hypothesis import given
@@ -43,7 +43,7 @@ def test_finding(asked, found):
     assert (voice.voice_id if voice else None) == found
 
 
-def test_case_and_unicode_form_make_no_other_name():
+def test_names_are_compared_without_case_and_unicode_form():
     catalogue = NameIndex([info("v-1", "Zo\u00eb Stra\u00dfe")])
     assert catalogue.find("ZOE\u0308 STRASSE") is not None
 
@@ -55,15 +55,15 @@ def test_taken_names(name):
 
 
 @pytest.mark.parametrize("name", ["Zoe/2", "/", "a/", " /b", ".", ".."])
-def test_names_that_no_address_can_hold(name):
+def test_names_that_do_not_fit_in_a_url_are_refused(name):
     with pytest.raises(InvalidVoiceId, match="cannot contain '/'"):
         CATALOGUE.free_name(name, "v-3")
     assert CATALOGUE.free_names([name, "Ben"], "v-3") == ["Ben"]
-    assert normalize_name(name)  # where it was kept before, it stays
+    assert normalize_name(name)  # names stored by earlier versions stay valid
 
 
 @pytest.mark.parametrize("name", ["a.b", "...", "Zoe, 2", "half\\half", "50 %", "#1?"])
-def test_names_that_addresses_hold_when_they_are_quoted(name):
+def test_names_that_fit_in_a_url_when_quoted_are_accepted(name):
     assert CATALOGUE.free_name(name, "v-3") == name
 
 
@@ -79,7 +79,7 @@ def test_impossible_names(name):
 
 
 @given(st.text(max_size=120))
-def test_a_checked_name_stays_as_it_is(name):
+def test_normalizing_twice_changes_nothing(name):
     try:
         kept = normalize_name(name)
     except InvalidVoiceId:
@@ -89,7 +89,7 @@ def test_a_checked_name_stays_as_it_is(name):
     assert catalogue.find(name) is not None
 
 
-def test_aliases_are_bounded_and_not_doubled():
+def test_aliases_are_limited_and_not_duplicated():
     voice = info("v-1", "Anna", *(f"a{i}" for i in range(MAX_ALIASES)))
     assert with_alias(voice, "A0") == voice.aliases
     assert with_alias(voice, "anna") == voice.aliases

@@ -1,4 +1,4 @@
-"""Consents are kept over a restart, one file replaced as a whole."""
+"""Consents survive restarts and failures; their number is limited."""
 
 import json
 
@@ -23,7 +23,7 @@ def opened(path, files: FileSystem | None = None) -> ConsentBook:
     return ConsentBook(FolderStore(path.with_name("voices"), files))
 
 
-def test_a_consent_outlives_the_process(path):
+def test_a_consent_survives_a_restart(path):
     book = opened(path)
     consent = book.add("Ann", "en-US", DIGEST)
     other = book.add("Ben", "en-GB", DIGEST)
@@ -37,7 +37,7 @@ def test_a_consent_outlives_the_process(path):
     assert {each.name for each in path.parent.iterdir()} == {path.name, f".{path.name}.lock"}
 
 
-def test_what_is_not_there(path):
+def test_unknown_consents_are_refused(path):
     book = opened(path)
     assert not book.exists("cons_1")
     for call in (book.get, book.delete, lambda one: book.rename(one, "x")):
@@ -50,7 +50,7 @@ def test_what_is_not_there(path):
     assert not path.exists()
 
 
-def test_a_damaged_book_is_not_written_over(path):
+def test_a_damaged_book_is_not_overwritten(path):
     path.parent.mkdir()
     for damaged in (b"", b"{}", b'[{"id": 1}]', b"\xff", json.dumps([{"id": "a"}]).encode()):
         path.write_bytes(damaged)
@@ -81,7 +81,7 @@ def test_the_book_is_bounded(path, monkeypatch):
         book.add("c", "en", DIGEST)
 
 
-def test_one_key_leaves_room(path, monkeypatch):
+def test_one_key_leaves_room_for_others(path, monkeypatch):
     monkeypatch.setattr(consents, "MAX_OF_ONE_KEY", 2)
     book = opened(path)
     for _ in range(2):

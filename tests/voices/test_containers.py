@@ -1,4 +1,4 @@
-"""The sniff: what is on the list passes, everything else never meets a decoder."""
+"""Accepted containers are identified; no other file reaches a decoder."""
 
 from contextlib import suppress
 

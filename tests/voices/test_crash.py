@@ -1,4 +1,4 @@
-"""`kill -9` at any time: what was acknowledged is there, nothing is half there."""
+"""After `kill -9` at any time, acknowledged voices exist and no voice is incomplete."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from chatterbox.voices.folder_store import FolderStore
 
-SERVERS, LIVES = 3, 7  # on one folder, each killed and started again so often
+SERVERS, LIVES = 3, 7  # servers on one folder, and how often each is killed
 
 
 def test_kill_dash_nine(tmp_path):

@@ -1,4 +1,4 @@
-"""The guarded child: whatever happens to it, the caller gets a refusal and the next file works."""
+"""The decode child: if it fails, the caller gets a refusal and the next file is decoded."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def hostile():
 
 
 def gone(pid: int) -> bool:
-    """Ended and reaped."""
+    """Whether the process has exited and was reaped."""
     return not psutil.pid_exists(pid)
 
 
@@ -146,7 +146,7 @@ def test_it_is_bounded(child):
     assert process.rlimit(psutil.RLIMIT_CPU)[0] <= 13
 
 
-def test_many_threads_take_turns(child):
+def test_many_threads_share_the_child(child):
     results = []
 
     def decode(seconds: int) -> None:
@@ -171,7 +171,7 @@ def test_closing_while_a_file_is_decoded_ends_it(asked):
     def decode() -> None:
         try:
             decoder.decode(b"BAD!time.sleep(60)", max_seconds=10)
-        except Draining as refusal:  # nothing is known of the file
+        except Draining as refusal:  # not an error of the file
             outcome.append(refusal)
 
     thread = threading.Thread(target=decode)
@@ -183,7 +183,7 @@ def test_closing_while_a_file_is_decoded_ends_it(asked):
 
 
 def test_the_child_ends_with_its_server():
-    """Its end of the pipe closes when the server is killed: no orphan stays."""
+    """The child exits when its pipe closes, as it does when the server is killed."""
     requests = subprocess.Popen(
         [sys.executable, "-I", "-c", CHILD_PROGRAM, *sys.path],
         stdin=subprocess.PIPE,
@@ -211,7 +211,7 @@ def test_the_child_ends_with_its_server():
         decode_child.ANSWER.pack(30, 0) + b'{"code":"other","message":"x"}',
     ],
 )
-def test_a_lying_child_is_not_believed(answer):
+def test_invalid_answers_of_the_child_are_detected(answer):
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb") as out:
         out.write(answer)
@@ -219,7 +219,7 @@ def test_a_lying_child_is_not_believed(answer):
         decode_child.read_answer(stream, 10)
 
 
-def test_samples_from_a_lying_child_are_checked():
+def test_samples_of_the_child_are_checked():
     decoded = decode_audio(GOOD, max_seconds=10)
     decoded.audio[7] = np.nan
     reader, writer = os.pipe()
@@ -229,7 +229,7 @@ def test_samples_from_a_lying_child_are_checked():
             decode_child.read_answer(stream, 10)
 
 
-def test_systems_without_limits_decode_in_process(monkeypatch):
+def test_windows_decodes_in_process(monkeypatch):
     assert isinstance(guarded_decoder(), SandboxedDecoder)
     monkeypatch.setattr(sys, "platform", "win32")
     decoder = guarded_decoder()

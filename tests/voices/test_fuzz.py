@@ -1,4 +1,4 @@
-"""Whatever the bytes are: a recording with finite samples, or one of four refusals."""
+"""Any bytes give a recording with finite samples or one of four refusals."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def child():
 
 
 def check(decoder: SandboxedDecoder, data: bytes) -> bool:
-    """Whether it was readable."""
+    """Decode; return whether the file was readable."""
     try:
         decoded = decoder.decode(data, max_seconds=5)
     except REFUSALS:

@@ -1,4 +1,4 @@
-"""Google's store compares generations where S3 compares ETags: its protocol, by a stand-in."""
+"""Google Cloud Storage, which compares generations instead of ETags, by a fake server."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from .test_object_store import CONTENTS, record
 
 
 class Google(BaseHTTPRequestHandler):
-    """As much of the XML API as is used: objects with generations, conditional GET and PUT."""
+    """The part of the XML API that is used: objects with generations, conditional GET and PUT."""
 
     protocol_version = "HTTP/1.1"
     objects: dict[str, tuple[bytes, int]]
@@ -71,7 +71,7 @@ def place(monkeypatch):
         server.shutdown()
 
 
-def test_the_slower_of_two_is_told_to_look_again(place, tmp_path):
+def test_the_slower_of_two_servers_must_poll_again(place, tmp_path):
     one, other = open_store(place, tmp_path / "1"), open_store(place, tmp_path / "2")
     one.poll()
     other.poll()

@@ -1,4 +1,4 @@
-"""The whole room: register, speak, restart, name, move, delete; many at once."""
+"""The voice library: registering, finding, naming, moving and deleting, also concurrently."""
 
 import errno
 import json
@@ -131,7 +131,7 @@ def test_many_register_the_same_at_once(tmp_path, workers):
     assert encoder.calls == 1
 
 
-def test_locks_go_with_their_last_user():
+def test_unused_locks_are_dropped():
     locks = KeyedLocks()
     with locks.holding("one"), locks.holding("another"):
         assert len(locks) == 2
@@ -148,7 +148,7 @@ def test_different_recordings_are_encoded_side_by_side(tmp_path):
     assert all(created for _, created in results)
 
 
-def test_two_want_one_name_at_once(tmp_path):
+def test_two_registrations_of_one_name_at_once(tmp_path):
     inside = threading.Barrier(2)
     library = open_library(tmp_path, FakeEncoder(before=lambda: inside.wait(60) and None))
 
@@ -185,7 +185,7 @@ def test_a_failing_encoder_leaves_nothing(tmp_path):
     assert entries(tmp_path) == set()
 
 
-def test_an_encoder_that_gives_no_speaker(tmp_path):
+def test_an_encoder_that_returns_no_speaker(tmp_path):
     library = open_library(tmp_path, FakeEncoder(rows=0))
     with pytest.raises(GenerationFailed):
         library.register(ANNA)
@@ -203,7 +203,7 @@ def test_unknown_voices_touch_no_file(tmp_path, asked):
         with pytest.raises(VoiceNotFound) as caught:
             call(asked)
         assert caught.value.message.isprintable()
-    assert {path.suffix for path in files.paths} <= {".lock"}  # the folder's own
+    assert {path.suffix for path in files.paths} <= {".lock"}  # the lock file
 
 
 def test_files_stay_in_their_directory(tmp_path):
@@ -264,7 +264,7 @@ def test_a_changed_clip_is_encoded_again(tmp_path):
     library.get("slt")
     path = tmp_path / "slt" / "meta.json"
     meta = json.loads(path.read_text())
-    meta["files"]["reference.flac"] = "0" * 64  # as an older version of the program shipped it
+    meta["files"]["reference.flac"] = "0" * 64  # as if an older version had shipped another clip
     path.write_text(json.dumps(meta))
     encoder = FakeEncoder()
     library = open_library(tmp_path, encoder)
@@ -381,7 +381,7 @@ def test_delete(tmp_path):
     info, _ = library.register(ANNA, "Anna")
     voice = library.get("Anna")
     library.delete("Anna")
-    assert voice.data.nbytes > 0  # who speaks with it goes on
+    assert voice.data.nbytes > 0  # running requests keep the voice
     for name in ("Anna", info.voice_id):
         with pytest.raises(VoiceNotFound):
             library.get(name)
@@ -440,14 +440,14 @@ def test_another_model_encodes_again_and_keeps_both(tmp_path):
     assert len(entries(tmp_path / info.voice_id)) == 4
 
 
-def test_what_the_encoder_hears_is_the_same_after_a_restart(tmp_path):
+def test_the_encoder_gets_the_same_samples_after_a_restart(tmp_path):
     first, second = FakeEncoder(), FakeEncoder()
     info, _ = open_library(tmp_path, first).register(ANNA)
     open_library(tmp_path, second, model_key="model-b").get(info.voice_id)
     assert np.array_equal(first.heard[0], second.heard[0])
 
 
-def test_lost_or_damaged_tensors_are_made_again(tmp_path):
+def test_lost_or_damaged_tensors_are_encoded_again(tmp_path):
     info, _ = open_library(tmp_path).register(ANNA)
     path = tmp_path / info.voice_id / f"encoded-{MODEL}.safetensors"
     good = path.read_bytes()
@@ -500,7 +500,7 @@ def test_impossible_names_on_disk_are_skipped(tmp_path):
 
 
 def test_a_voice_that_only_the_disk_knows(tmp_path):
-    """Storing failed after the rename, and so did taking it back."""
+    """A store in which creating a voice fails after the rename, and undoing the rename too."""
     count = operations_of_register(tmp_path)
     files = healthy()
     library = open_library(tmp_path / "b", files=files)
@@ -545,14 +545,14 @@ def test_registering_while_the_nth_operation_fails(tmp_path, code, error, for_ev
             library.register(CLIP, "Anna")
         except error:
             failures += 1
-        assert library.get("slt").data.nbytes > 0  # the server goes on speaking
+        assert library.get("slt").data.nbytes > 0  # known voices still work
         files.last = -1
-        info, _ = library.register(CLIP, "Anna")  # and the disk may heal
+        info, _ = library.register(CLIP, "Anna")  # when the disk works again
         restarted = open_library(directory)
         assert restarted.info("Anna").voice_id == info.voice_id
         assert restarted.skipped == ()
         assert not [name for name in entries(directory) if name.startswith(".")]
-    assert failures >= count - 1  # the first is only a look at what is there
+    assert failures >= count - 1  # the first operation only polls
 
 
 def test_a_data_directory_that_cannot_be_used(tmp_path):
@@ -620,7 +620,7 @@ def test_importing_into_another_model_encodes(tmp_path):
     assert not info.built_in
 
 
-def test_tensors_of_another_width_are_not_believed(tmp_path):
+def test_tensors_of_another_width_are_encoded_again(tmp_path):
     here = open_library(tmp_path / "a", FakeEncoder(hidden=9))
     here.register(ANNA, "Anna")
     there = open_library(tmp_path / "b")
@@ -628,7 +628,7 @@ def test_tensors_of_another_width_are_not_believed(tmp_path):
     assert there.get("Anna").data.features.shape[1] == 4
 
 
-def test_names_that_are_taken_there(tmp_path):
+def test_names_taken_at_the_destination_are_left_out(tmp_path):
     here = open_library(tmp_path / "a")
     here.register(ANNA, "Anna")
     here.set_alias("Anna", "second")
@@ -657,8 +657,8 @@ def test_with_the_guarded_decoder(tmp_path):
     assert open_library(tmp_path / "other").register(ANNA)[0].voice_id == info.voice_id
 
 
-def test_starting_loads_nothing_slow(tmp_path):
-    """A second start, and speaking with a known voice, need none of the audio libraries."""
+def test_starting_imports_nothing_slow(tmp_path):
+    """A second start, and speech in a stored voice, import no audio library."""
     open_library(tmp_path).get(None)
     program = f"""
 import sys
@@ -681,7 +681,7 @@ library.close()
     subprocess.run([sys.executable, "-c", program], check=True, cwd=root)
 
 
-def test_a_voice_whose_name_holds_a_slash_from_before_stays(tmp_path, monkeypatch):
+def test_a_stored_name_with_a_slash_stays_valid(tmp_path, monkeypatch):
     with monkeypatch.context() as before:
         before.setattr(catalogue, "validate_new_name", catalogue.normalize_name)
         kept, _ = open_library(tmp_path).register(ANNA, "Zoe/2")

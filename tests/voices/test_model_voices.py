@@ -1,4 +1,4 @@
-"""Voices of a model's own, and recordings whose words the model needs to know."""
+"""Voices that a model was trained with, and models that need transcripts."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ FIXED = FixedVoices(
 
 
 class Listener(FakeEncoder):
-    """Needs to know what is said, and remembers it."""
+    """Requires transcripts, and records them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ def test_a_default_voice_that_the_model_has_not_is_a_wrong_setting(tmp_path):
         library.check_default()
 
 
-def test_voices_registered_for_another_model_wait_for_it(tmp_path):
+def test_voices_registered_for_another_model_stay_stored(tmp_path):
     info, _ = open_library(tmp_path).register(ANNA, "Anna")
     with pytest.raises(VoiceNotFound):
         fixed_library(tmp_path).get("Anna")
@@ -126,7 +126,7 @@ def test_f116_a_family_that_needs_the_words_is_told_them_and_refuses_without(tmp
     assert moved.import_(again.export("Anna")).voice_id == info.voice_id
 
 
-def test_what_is_said_tells_recordings_apart_where_it_matters(tmp_path):
+def test_the_transcript_is_part_of_the_id_if_the_model_uses_it(tmp_path):
     library = open_library(tmp_path, Listener())
     one, _ = library.register(ANNA, None, "So it is.")
     other, created = library.register(ANNA, None, "Is it so?")
@@ -136,7 +136,7 @@ def test_what_is_said_tells_recordings_apart_where_it_matters(tmp_path):
     assert turbo.register(ANNA, None, "So it is.")[0] == turbo.register(ANNA)[0]
 
 
-def test_a_voice_that_came_without_its_words_says_so(tmp_path):
+def test_a_voice_without_its_transcript_is_refused(tmp_path):
     open_library(tmp_path).register(ANNA, "Anna")
     library = open_library(tmp_path, Listener(), model_key="model-b")
     with pytest.raises(InvalidValue, match="Register it again, with 'transcript'"):

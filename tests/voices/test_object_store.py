@@ -1,5 +1,5 @@
-"""In an object store a voice is wholly there or wholly absent, whichever call fails and whether it
-was carried out nevertheless."""
+"""In an object store a voice is complete or absent, whichever call fails, and whether or not the
+failing call was carried out."""
 
 import hashlib
 from collections.abc import Callable
@@ -20,7 +20,7 @@ CONTENTS = {"reference.flac": b"sound" * 100, "encoded-m.safetensors": b"tensors
 
 
 class MadeBlobs:
-    """A store in memory, whose n-th call fails, before it is carried out or after."""
+    """A store in memory. Its n-th call fails, before or after it is carried out."""
 
     conditional = True
 
@@ -83,7 +83,7 @@ def opened(blobs: MadeBlobs) -> ObjectStore:
 
 
 def state(blobs: MadeBlobs) -> dict[str, str]:
-    """What another server finds, with all its files."""
+    """The names of the voices that another server finds; reads all their files."""
     store = ObjectStore("s3://made", blobs)
     records, skipped = store.poll()
     assert skipped == []
@@ -141,19 +141,19 @@ def test_any_call_fails(act, carried_out):
         pytest.fail("more calls than that")
 
 
-def test_the_slower_of_two_is_told_to_look_again():
+def test_the_slower_of_two_servers_must_poll_again():
     blobs = MadeBlobs()
     one, other = opened(blobs), opened(blobs)
     one.create(record("v-1"), CONTENTS)
     with pytest.raises(Outdated):
         other.create(record("v-2", "Berta"), CONTENTS)
-    assert len(blobs.objects) == 1 + len(CONTENTS)  # what it had written is removed
+    assert len(blobs.objects) == 1 + len(CONTENTS)  # its own objects are deleted
     other.poll()
     other.create(record("v-2", "Berta"), CONTENTS)
     assert state(blobs) == {"v-1": "Anna", "v-2": "Berta"}
 
 
-def test_nothing_is_read_again_while_nothing_changes():
+def test_unchanged_entries_are_not_parsed_again():
     blobs = MadeBlobs()
     one, other = opened(blobs), opened(blobs)
     assert other.poll() is None
@@ -166,7 +166,7 @@ def test_nothing_is_read_again_while_nothing_changes():
     assert same == stored
 
 
-def test_what_a_killed_server_left_is_removed_a_day_later_and_nothing_else():
+def test_only_orphans_are_deleted_after_a_day():
     blobs = MadeBlobs()
     opened(blobs).create(record("v-1"), CONTENTS)
     kept = set(blobs.objects)
@@ -178,7 +178,7 @@ def test_what_a_killed_server_left_is_removed_a_day_later_and_nothing_else():
     assert set(blobs.objects) == kept
 
 
-def test_a_start_finds_all():
+def test_loading_returns_all_voices():
     blobs = MadeBlobs()
     stored = opened(blobs).create(record("v-1"), CONTENTS)
     again = ObjectStore("s3://made", blobs)
@@ -196,7 +196,7 @@ def test_a_deleted_voice_leaves_no_object():
 
 
 @pytest.mark.parametrize("index", [b"", b"hello", None])
-def test_an_index_that_is_lost_or_damaged_is_not_written_over(index):
+def test_a_lost_or_damaged_index_is_not_overwritten(index):
     blobs = MadeBlobs()
     store = opened(blobs)
     store.create(record("v-1"), CONTENTS)
@@ -221,7 +221,7 @@ def test_an_object_that_is_damaged_is_a_bad_entry():
         store.read(stored, "reference.flac")
 
 
-def test_a_store_that_overwrites_in_spite_of_conditions_is_refused():
+def test_a_store_that_ignores_conditions_is_refused():
     blobs = MadeBlobs()
     blobs.put = lambda key, data, _tag=None: MadeBlobs.put(blobs, key, data)
     with pytest.raises(StorageUnavailable) as refused:
@@ -263,15 +263,15 @@ def test_no_secret_is_shown(text):
 @pytest.mark.parametrize(
     "url", ["nothing://SECRET@x", "s3://", "sftp://anna:SECRET@", "://SECRET@x"]
 )
-def test_an_address_that_is_none_is_a_setting_that_is_wrong(url):
+def test_an_invalid_address_is_a_config_error(url):
     with pytest.raises(ConfigError, match="CHATTERBOX_VOICES") as wrong:
         open_blobs(url)
     assert "SECRET" not in str(wrong.value)
     assert "\n" not in str(wrong.value)
 
 
-def test_a_document_whose_answer_was_lost_is_changed_once():
-    """The library underneath sends it again, and is refused: its own first attempt is there."""
+def test_a_document_is_changed_once_if_the_answer_is_lost():
+    """The client library repeats a write whose answer was lost, and the store refuses that."""
 
     class Lost(MadeBlobs):
         lost = False

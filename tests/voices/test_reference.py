@@ -1,4 +1,4 @@
-"""What the encoder gets: the best stretch, at -27 LUFS, exact in 16 bits; and honest warnings."""
+"""References: the chosen stretch, loudness, exact 16-bit samples, and warnings."""
 
 import json
 
@@ -72,7 +72,7 @@ def test_samples_survive_sixteen_bits():
     assert np.array_equal(pcm_to_float(float_to_pcm(audio)), audio)
 
 
-def test_the_id_is_of_the_sound():
+def test_the_id_depends_only_on_the_sound():
     wav, flac = babble(3), babble(3)
     ids = {
         prepared(np.round(wav * 32767).astype(np.int16), "WAV", "PCM_16").voice_id,
@@ -113,7 +113,7 @@ def test_every_sample_type_works(subtype):
     assert len(prepared(babble(2), "WAV", subtype).audio) > RATE
 
 
-def test_silence_at_the_ends_goes():
+def test_silence_at_the_ends_is_removed():
     reference = prepared(np.concatenate([silence(3), babble(8), silence(4)]))
     assert reference.report.used_start_s == pytest.approx(3, abs=0.2)
     assert reference.report.used_duration_s == pytest.approx(8, abs=0.6)
@@ -168,7 +168,7 @@ def test_a_file_cut_short_is_warned_of():
     assert "cut_file" in names(part) - names(whole)
 
 
-def test_opposite_channels_are_told_and_lose_nothing():
+def test_opposite_channels_give_a_warning_and_full_level():
     sound = babble(6)
     opposite = prepared(np.stack([sound, -0.9 * sound], axis=1))
     assert names(opposite) == {"opposite_polarity"}

@@ -1,5 +1,5 @@
-"""Three servers on one store, killed at any time: what was acknowledged is there, no name is two
-voices', nothing is half there."""
+"""Three servers on one store, killed at any time: acknowledged voices exist, names are unique, and
+no voice is incomplete."""
 
 import os
 import random
@@ -18,7 +18,7 @@ from chatterbox.voices.stores import load_store, open_store
 
 from .clips import babble, encoded, open_library
 
-SERVERS, LIVES = 3, 9  # of each: 27 kills a store
+SERVERS, LIVES = 3, 9  # lives of each server: 27 kills for each store
 
 
 @pytest.mark.slow
@@ -65,8 +65,8 @@ def test_f117_kill_dash_nine_of_servers_on_one_store(tmp_path, place):
 
 @pytest.mark.slow
 def test_f118_a_line_that_breaks_all_the_time(tmp_path, s3, monkeypatch):
-    """Whatever was being sent or answered then: what is acknowledged is so, all else is whole or
-    absent, and no error is another one than that the store is unavailable."""
+    """Connections break at any byte. Acknowledged changes are kept, all other voices are complete
+    or absent, and the only error is StorageUnavailable."""
     monkeypatch.setattr("chatterbox.voices.blobs.RETRIES", 1)
     clip = bytearray(encoded(babble(1.2, rate_hz=8000), rate_hz=8000))
     draw, stop = random.Random(1), threading.Event()

@@ -1,4 +1,4 @@
-"""Several servers on one store: each sees what the others do, and none undoes it."""
+"""Several servers on one store: each sees the changes of the others and preserves them."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ BERT = encoded(babble(6, seed=2))
 
 @pytest.fixture
 def server(tmp_path, place):
-    """Opens a library on the one store, as one more server does."""
+    """Returns a function that opens a library on the store, as a further server."""
     opened: list[VoiceLibrary] = []
 
     def one_more(**options) -> VoiceLibrary:
@@ -54,7 +54,7 @@ def test_changes_see_what_others_have_changed_first(server):
     one, other = server(), server()
     one.register(ANNA, "Anna")
     with pytest.raises(InvalidVoiceId):
-        other.register(BERT, "anna")  # looked at nothing since
+        other.register(BERT, "anna")  # it has not polled since
     other.register(BERT, "Bert")
     one.set_alias("Bert", "B")
     other.rename("B", "Berta")
@@ -82,7 +82,7 @@ def test_a_voice_deleted_by_one_is_gone_in_the_other_and_from_its_copies(server,
     assert one.register(ANNA, "Anna")[1]
 
 
-def test_what_was_deleted_a_moment_ago_is_registered_anew(server):
+def test_a_voice_deleted_a_moment_ago_is_registered_again(server):
     one, other = server(), server()
     exported = {}
     for recording, name in ((ANNA, "Anna"), (BERT, "Bert")):
@@ -97,8 +97,8 @@ def test_what_was_deleted_a_moment_ago_is_registered_anew(server):
     assert len(names(one)) == 2
 
 
-def test_what_both_register_at_once_is_one_voice(server):
-    """The other one is quicker while the recording is being encoded here."""
+def test_a_recording_registered_by_both_at_once_is_one_voice(server):
+    """The other server is faster while this one encodes the recording."""
     other = server()
     theirs = []
     slow = FakeEncoder(before=lambda: theirs or theirs.append(other.register(ANNA, "Anna")))
@@ -111,7 +111,7 @@ def test_what_both_register_at_once_is_one_voice(server):
     assert info.voice_id == theirs[0][0].voice_id
 
 
-def test_an_import_replaced_elsewhere_is_not_held_any_more(server):
+def test_an_import_replaced_elsewhere_leaves_the_cache(server):
     elsewhere = server()
     one, other = server(), server()
     elsewhere.register(ANNA, "Anna")
@@ -121,13 +121,13 @@ def test_an_import_replaced_elsewhere_is_not_held_any_more(server):
     other.refresh()
     assert other.info("Anna").imported
     imported = other.get("Anna")
-    one.register(ANNA)  # what it was encoded to here counts from now on
+    one.register(ANNA)  # replaces the imported arrays
     other.refresh()
     assert not other.info("Anna").imported
     assert other.get("Anna") is not imported
 
 
-def test_consents_are_the_stores_too(tmp_path, place):
+def test_consents_are_shared_too(tmp_path, place):
     one, other = (ConsentBook(open_store(place, tmp_path / name)) for name in ("1", "2"))
     ann, ben = one.add("Ann", "en", "0" * 64), other.add("Ben", "en", "1" * 64)
     assert one.page(None, 9) == ([ben, ann], False)
@@ -137,12 +137,12 @@ def test_consents_are_the_stores_too(tmp_path, place):
 
 
 @pytest.mark.parametrize("place", ["folder"], indirect=True)
-def test_what_is_half_done_is_looked_at_again(server, place):
+def test_an_interrupted_change_is_polled_again(server, place):
     def killed():
         with store.exclusive():
             (record,) = [r for r in store.scan()[0] if r.name == "Anna"]
             store.delete(record.voice_id)
-            raise KeyboardInterrupt  # before it could say that it is done
+            raise KeyboardInterrupt  # before it writes the mark
 
     one, other = server(), server()
     store = FolderStore(Path(place) / "voices")

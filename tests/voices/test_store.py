@@ -1,4 +1,4 @@
-"""On disk a voice is wholly there or wholly absent, after any fault at any operation."""
+"""In a folder a voice is complete or absent after a failure of any operation."""
 
 import errno
 import json
@@ -42,7 +42,7 @@ def open_store(directory: Path, files: FaultyFileSystem | None = None) -> Folder
 
 
 def state(directory: Path) -> dict[str, str]:
-    """Each voice that a restarted server finds → its name; its files checked."""
+    """The id → name of each voice that a restarted server finds; checks their files."""
     store = open_store(directory)
     records, skipped = store.scan()
     assert skipped == []
@@ -97,7 +97,7 @@ def test_delete(tmp_path):
 
 
 def operations(tmp_path: Path, act) -> int:
-    """How many operations `act` takes when none fails."""
+    """The number of operations of `act` when none fails."""
     files = healthy()
     store = open_store(tmp_path / "counted", files)
     stored = store.create(record("v-0"), CONTENTS)
@@ -145,11 +145,11 @@ def test_the_nth_operation_fails(tmp_path, name, code, for_ever):
         try:
             act(FolderStore(directory, files), stored)
         except FAULTS[code]:
-            if not for_ever and name in ("create", "delete"):  # taking back worked
+            if not for_ever and name in ("create", "delete"):  # the change was undone
                 assert state(directory) == before
             else:
                 assert state(directory) in (before, after)
-        else:  # only removing what is already out of the way may fail unnoticed
+        else:  # only removing a voice that is already renamed may fail unnoticed
             assert name == "delete"
             assert state(directory) == after
 
@@ -164,7 +164,7 @@ def test_a_failed_create_leaves_nothing_and_can_be_repeated(tmp_path):
     assert state(tmp_path) == {"v-1": "Anna"}
 
 
-def test_sweep(tmp_path):
+def test_remains_of_interrupted_processes_are_removed(tmp_path):
     store = open_store(tmp_path)
     store.create(record(), CONTENTS)
     for name in (".tmp-1", ".del-2"):
@@ -277,7 +277,7 @@ def test_setting_aside(tmp_path):
         *("Ä", "A", "-a", "_a", "a.b", "ａ", "a" * 64),
     ],
 )
-def test_what_is_no_id(tmp_path, name):
+def test_invalid_ids_are_refused(tmp_path, name):
     assert not is_voice_id(name)
     files = healthy()
     with pytest.raises(BadEntry):

@@ -1,4 +1,4 @@
-"""What somebody else made (files, names, the disk) is believed no further than it must be."""
+"""Data from others (files, names, the disk) is checked before it is used."""
 
 import json
 import os
@@ -116,7 +116,7 @@ def test_f87_the_largest_voice_that_can_be_exported_can_be_imported():
 
 
 def forgery(directory, recording: bytes = ANNA, *, seed: int = 7) -> bytes:
-    """An export of `recording`'s voice with the tensors of another one."""
+    """An exported file with the recording of one voice and the tensors of another."""
     library = open_library(directory)
     library.register(recording, "Anna")
     good = read_voice_file(library.export("Anna"))
@@ -155,7 +155,7 @@ def test_f88_nor_who_sends_it_along_with_one_request(tmp_path):
     expected = own(tmp_path / "c")
     for _ in range(2):
         assert library.temporary_voice(ANNA)[0].key == expected.key
-    assert library.get(moved.voice_id).key != expected.key  # the import itself is as it was
+    assert library.get(moved.voice_id).key != expected.key  # the import is unchanged
 
 
 def test_f88_nor_after_a_restart_or_where_the_import_was_deleted(tmp_path):
@@ -163,7 +163,7 @@ def test_f88_nor_after_a_restart_or_where_the_import_was_deleted(tmp_path):
     read, deleted = threading.Event(), threading.Event()
 
     class Disk(FileSystem):
-        """Gives tensors away only after the voice was deleted."""
+        """Waits with `to_arrays` until the voice is deleted."""
 
         def read_file(self, path, limit_bytes):
             data = super().read_file(path, limit_bytes)
@@ -181,7 +181,7 @@ def test_f88_nor_after_a_restart_or_where_the_import_was_deleted(tmp_path):
     assert read.wait(60)
     library.delete(moved.voice_id)
     deleted.set()
-    speaks.join()  # and holds what is gone
+    speaks.join()  # its voice is deleted by now
     info, created = library.register(ANNA)
     assert created
     assert library.get(info.voice_id).key == expected.key
@@ -332,7 +332,7 @@ def test_f90_closing_the_decode_child_waits_for_no_file(asked):
     assert asked.wait(60)
     began = time.monotonic()
     decoder.close()
-    assert time.monotonic() - began < 5  # one of those that wait would be given 15 s
+    assert time.monotonic() - began < 5  # a waiting caller would take 15 s
     for thread in threads:
         thread.join(60)
     assert len(outcomes) == 4
@@ -436,7 +436,7 @@ def test_f92_there_are_no_more_voices_than_are_set(tmp_path):
     library.set_alias("slt", "one more name")
     library.delete("Ben")
     assert library.register(encoded(babble(3, seed=3)))[1]
-    assert len(open_library(tmp_path, max_voices=1).list()) == 6  # what is there is served
+    assert len(open_library(tmp_path, max_voices=1).list()) == 6  # above the limit
 
 
 # --- names
@@ -507,7 +507,7 @@ def test_f93_what_clients_send_without_a_choice_is_nobodys_name(name):
         with pytest.raises(InvalidVoiceId, match="reserved"):
             catalogue.free_name(name, voice_id)
     assert catalogue.free_names([name, "Ben"], "v-1") == ["Ben"]
-    assert catalogue.free_name(name, "slt")  # whoever runs the server may have another of its own
+    assert catalogue.free_name(name, "slt")  # a built-in voice may have a reserved name
 
 
 @pytest.mark.parametrize("name", ["ｓｌｔ", "SLT", "slt ", "s  lt x"])

@@ -1,4 +1,4 @@
-"""The LRU: never over its bounds, never without the voice last used."""
+"""The LRU cache and the locks by key."""
 
 import threading
 
@@ -34,7 +34,7 @@ def test_the_least_recently_used_goes_first():
     assert len(cache) == 2
 
 
-def test_bytes_bound_too():
+def test_bytes_are_limited_too():
     cache = ByteLru(3 * BASE_BYTES, 100)
     for key in "abcd":
         put(cache, key, voice(key))
@@ -45,7 +45,7 @@ def test_bytes_bound_too():
     assert len(cache) == 3
 
 
-def test_room_for_one_more_of_the_usual_size():
+def test_has_room_for_an_entry_of_mean_size():
     cache = ByteLru(10, 3)
     assert cache.has_room()
     cache.put("a", 1, 4)
@@ -85,7 +85,7 @@ def test_bounds_and_accounts_hold(steps, max_voices, max_bytes):
         assert cache.nbytes == sum(v.data.nbytes for v in present)
 
 
-def test_one_at_a_time_for_a_key_and_no_lock_left():
+def test_locks_of_one_key_exclude_each_other_and_are_dropped():
     locks = KeyedLocks()
     inside: dict[str, int] = {"a": 0, "b": 0}
     most: dict[str, int] = {"a": 0, "b": 0}

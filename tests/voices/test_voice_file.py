@@ -1,4 +1,4 @@
-"""Exported files and stored tensors: exact there and back, refused when anything is changed."""
+"""Exported files and stored tensors: exact round trips; any change is detected."""
 
 import json
 import struct
@@ -81,7 +81,7 @@ def test_references_round_trip():
         reference_to_flac(PCM[:0]),
     ],
 )
-def test_other_files_are_no_references(data):
+def test_other_files_are_refused_as_references(data):
     with pytest.raises(DamagedFile):
         flac_to_reference(data)
 
@@ -119,7 +119,7 @@ def test_random_bytes_are_refused(data):
 
 
 def forged(drop: str = "", arrays: dict | None = None, **metadata: str) -> bytes:
-    """A file with a right checksum and wrong contents."""
+    """A file with a correct checksum and changed contents."""
     good_arrays, good_metadata = unpack(FILE)
     contents = good_metadata | metadata
     contents.pop(drop, None)
@@ -181,7 +181,7 @@ def test_faulty_tensors_are_refused(name):
 
 
 @pytest.mark.parametrize("drop", ARRAYS)
-def test_a_tensor_too_few_or_too_many_is_no_voice(drop):
+def test_missing_and_extra_tensors_are_refused(drop):
     with pytest.raises(UnusableVoice, match=drop):
         TURBO.from_arrays({name: array for name, array in ARRAYS.items() if name != drop})
     with pytest.raises(UnusableVoice):
