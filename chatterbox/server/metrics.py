@@ -66,7 +66,7 @@ SEGMENTS = {
 COUNTERS = {
     "retried_attempts": ("retried_segments", "Attempts discarded by the runaway guard"),
     "underruns": ("underruns", "Times that a client playing in real time ran out of audio"),
-    "underrun_seconds": ("underrun_s", "Seconds that such clients had no audio to play"),
+    "underrun_seconds": ("underrun_s", "Seconds without audio for clients playing in real time"),
     "codes": ("codes", "Speech codes sampled"),
     "steps": ("steps", "Steps of the language model"),
     "stepped_rows": ("stepped_rows", "Sum of the batch sizes of all steps"),
@@ -204,7 +204,9 @@ class Metrics(Collector):
         yield loaded
         gpus = self._gpu_memory()
         for at, state in enumerate(("used", "free")):
-            text = "Memory of the GPU, over all processes; only if one is used"
+            text = (
+                f"{state.capitalize()} memory of the GPU, over all processes; only if one is used"
+            )
             values = {gpu: memory[at] for gpu, memory in gpus.items()}
             yield _labelled(GaugeMetricFamily, f"gpu_memory_{state}_bytes", text, "gpu", values)
         stats, admission = self._models.stats(), self._models.admission

@@ -221,12 +221,12 @@ def speech_router(service: SpeechService, readers: Sequence[TtsJsonReader] = ())
 
     @router.post("/tts", openapi_extra=schema, **SOUND_ROUTE)
     async def tts(request: Request) -> Response:
-        """Text to speech, streamed while it is made unless `stream` is false."""
+        """Text to speech. The audio is streamed while it is made, unless `stream` is false."""
         return SpeechResponse(service, request, read_plan, limits=limits)
 
     @router.post("/tts/json", openapi_extra=schema)
     async def tts_json(request: Request) -> Response:
-        """As `/tts`, but answers with the figures of the speech instead of its sound."""
+        """As `/tts`, but return measurements of the speech as JSON instead of the audio."""
 
         def build(speech: SpeechRequest, _samples: F32, report: SpeechReport) -> Response:
             first_s = report.first_audio_s
