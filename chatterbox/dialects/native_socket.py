@@ -182,7 +182,7 @@ class Session(ContextSocket[Context]):
         contexts opened later."""
         config, ignored = lenient_fields_of(Config, Body(message, typed=True))
         _format_of(config)  # refuses a wrong format before any speech
-        async with self.services.models.use_known(config.model):
+        async with self.services.models.use_with_engine(config.model):
             voice = await find_voice(self.services, config.voice, OPENAI_VOICES)
         config = config.model_copy(update={"voice": voice})
         dropped = await self.drop(name)

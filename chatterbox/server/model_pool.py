@@ -89,10 +89,10 @@ class ModelPool(ModelLoader):
         return use_model(self.find(name) if name and isinstance(name, str) else self.current)
 
     @asynccontextmanager
-    async def use_known(self, name: object) -> AsyncIterator[None]:
-        """Combine `use` and `known`."""
+    async def use_with_engine(self, name: object) -> AsyncIterator[None]:
+        """Combine `use` and `ensure_engine`."""
         with self.use(name):
-            async with self.known():
+            async with self.ensure_engine():
                 yield
 
     def use_cloning_model(self) -> AbstractContextManager[None]:
@@ -119,7 +119,7 @@ class ModelPool(ModelLoader):
             raise self._not_ready(model)
         return model.engine
 
-    def known(self) -> AbstractAsyncContextManager[object]:
+    def ensure_engine(self) -> AbstractAsyncContextManager[object]:
         """Wait until `engine` can be used. A model that must be loaded for that stays loaded within
         the context. Raises as `lease` does."""
         has_engine = self.current.engine is not None

@@ -160,7 +160,7 @@ class SocketServer:
         try:
             self._admission.lifecycle.check_open()
             with self._models.use(model_name(socket.query)):
-                async with self._models.known():
+                async with self._models.ensure_engine():
                     pass  # protocols may look up voices from here on
                 await protocol(socket)
         except Cancelled:

@@ -185,7 +185,7 @@ class SpeechResponse(Response):
         models, query = service.models, QueryParams(scope["query_string"])
         record.is_speech = True
         await service.admission.check_capacity()
-        async with self._body() as body, models.use_known(model_name(body.fields, query)):
+        async with self._body() as body, models.use_with_engine(model_name(body.fields, query)):
             plan = await models.voice_refresher.retry(partial(self._plan, body))
             if plan.build is None:
                 await send_streamed(service, plan, record, receive, send)

@@ -99,7 +99,7 @@ class VoiceService:
     async def list_all(self) -> list[VoiceInfo]:
         """Return the built-in voices, then the registered ones from oldest to newest."""
         self.admission.lifecycle.check_open()
-        async with self._models.known():
+        async with self._models.ensure_engine():
             if self.library.shared:  # another server, or model, may have registered voices
                 with suppress(StorageUnavailable, TimeoutError):
                     async with asyncio.timeout(REFRESH_TIMEOUT_S):
@@ -122,7 +122,7 @@ class VoiceService:
 
     async def info(self, voice: str) -> VoiceInfo:
         """Return one voice, by id, name or alias. Raises VoiceNotFound."""
-        async with self._models.known():
+        async with self._models.ensure_engine():
             return await self.run(self.library.info, voice)
 
     async def register(self, upload: Upload, name: str | None) -> tuple[VoiceInfo, bool]:

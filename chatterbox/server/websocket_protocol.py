@@ -27,7 +27,7 @@ CONTROL_COST = 10.0
 
 
 class TokenBucket:
-    """A rate limiter."""
+    """A rate limiter: `per_s` tokens are added each second, up to `burst`."""
 
     def __init__(self, per_s: float, burst: float, now: Callable[[], float]) -> None:
         self._per_s, self._burst, self._now = per_s, burst, now
