@@ -92,7 +92,7 @@ class Replica:
         if self._lifecycle.phase == "dead":
             raise RuntimeError("the engine stopped on a fault")
 
-    def metrics(self, prometheus: bool) -> ReplicaMetrics:
+    def read_metrics(self, prometheus: bool) -> ReplicaMetrics:
         """Return this replica's name and its metrics, as Prometheus text or as JSON."""
         metrics = self._app.metrics
         body = metrics.as_text("text/plain")[0].decode("utf-8") if prometheus else metrics.as_json()
@@ -118,7 +118,7 @@ class Replica:
         """Answer `/metrics` for all replicas."""
         accept = ",".join(request.headers.getlist("accept"))
         prometheus = wants_prometheus(accept)
-        found = await self._broadcast("metrics", prometheus) or [self.metrics(prometheus)]
+        found = await self._broadcast("read_metrics", prometheus) or [self.read_metrics(prometheus)]
         if prometheus:
             body, content_type = merged_text(found, accept)
             return Response(body, headers={**NO_STORE, "Content-Type": content_type})
