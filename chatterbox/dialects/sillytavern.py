@@ -1,8 +1,8 @@
 """The APIs of Chatterbox-TTS-Server and xtts-api-server, which SillyTavern calls, and of Coqui.
 
 docs/reference/dialects.md, "Chatterbox-TTS-Server and SillyTavern" and "XTTS". On `POST /tts`, JSON
-for Chatterbox-TTS-Server and Coqui is told from native calls by its fields. Coqui's clients store a
-voice's "latents"; here these are the voice's id as a list of numbers.
+for Chatterbox-TTS-Server and Coqui is recognized by its fields. Coqui's clients store a voice's
+"latents"; here these are the voice's id as a list of numbers.
 """
 
 import base64

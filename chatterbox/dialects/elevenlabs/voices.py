@@ -190,7 +190,7 @@ def _matches(info: VoiceInfo, fields: SearchFields) -> bool:
 
 
 def _ignored(body: Body, unknown: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the fields, and of the further recordings, that are not kept of a voice. ElevenLabs'
-    SDK sends `null` for missing labels, which needs no mention."""
+    """Names of the fields and further recordings that are not stored with a voice. ElevenLabs' SDK
+    sends `null` for missing labels; these are not named."""
     fields = tuple(name for name in unknown if body.fields[name] not in ("null", "false"))
     return (*fields, *(f"{name}[1:]" for name in body.repeated))

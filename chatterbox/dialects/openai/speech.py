@@ -164,7 +164,7 @@ def _add_models(routes: APIRouter, services: Services) -> None:
 
     @routes.get("/v1/models")
     async def models() -> Response:
-        """OpenAI: the list of models. ElevenLabs' clients, known by a header, get theirs."""
+        """OpenAI: the list of models. ElevenLabs' clients get their API's list, by a header."""
         return JSONResponse({"object": "list", "data": [entry(name) for name in names()]})
 
     @routes.get("/v1/models/{name:path}")
