@@ -10,6 +10,8 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 LARGEST = {"uptime_s", "window_s", "p50", "p95"}
 """Fields whose maximum is taken: they cannot be summed. Quantiles cannot be merged exactly."""
@@ -17,6 +19,14 @@ MEANS = {"mean": "count", "mean_rows": "steps"}
 """Field that is a mean → field with the number of values behind it."""
 ReplicaMetrics = tuple[str, Any]
 """Name of a replica, and its metrics."""
+
+
+class MetricsRoute(Route):
+    """A route that puts itself into the scope, as FastAPI's do: the request log reads its path."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child_scope = super().matches(scope)
+        return match, {**child_scope, "route": self}
 
 
 def merged_json(replicas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

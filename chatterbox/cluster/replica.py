@@ -10,10 +10,9 @@ from typing import Any
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chatterbox.cluster.metrics import ReplicaMetrics, merged_json, merged_text
+from chatterbox.cluster.metrics import MetricsRoute, ReplicaMetrics, merged_json, merged_text
 from chatterbox.config import ServerConfig, TTSConfig, configs_of
 from chatterbox.dialects.registry import DIALECTS
 from chatterbox.engine.engine import TTSEngine
@@ -71,7 +70,7 @@ class Replica:
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Ray once the models are loaded."""
         app = self._app
-        app.router.routes.insert(0, Route("/metrics", self._all_metrics))
+        app.router.routes.insert(0, MetricsRoute("/metrics", self._all_metrics))
 
         async def entry(scope: Scope, receive: Receive, send: Send) -> None:
             async def update_then_send(message: Message) -> None:

@@ -3,8 +3,9 @@
 import pytest
 from harness import SPEECH, serving
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.responses import PlainTextResponse
 
-from chatterbox.cluster.metrics import merged_json, merged_text
+from chatterbox.cluster.metrics import MetricsRoute, merged_json, merged_text
 
 
 @pytest.fixture
@@ -50,3 +51,16 @@ def test_prometheus_text_has_each_replica(replicas):
     assert {s.labels["replica"]: s.value for s in ready} == {"a": 1, "b": 1}
     buckets = [s for s in read["chatterbox_rtf"].samples if s.labels.get("le") == "+Inf"]
     assert {s.labels["replica"]: s.value for s in buckets} == {"a": 2, "b": 0}
+
+
+async def test_scrapes_are_logged_under_their_route_at_debug_level(caplog):
+    async def metrics(_request):
+        return PlainTextResponse("")
+
+    caplog.set_level("DEBUG", "chatterbox.requests")
+    async with serving() as client:
+        client.app.router.routes.insert(0, MetricsRoute("/metrics", metrics))
+        await client.get("/metrics")
+    (line,) = (record for record in caplog.records if record.name == "chatterbox.requests")
+    assert line.levelname == "DEBUG"
+    assert line.getMessage().startswith("GET /metrics ")
