@@ -85,7 +85,7 @@ def _decode(data: bytes, container: Container, limit: LengthLimit) -> Recording:
 def _check_codec(container: Container, format_: str, codec: str) -> None:
     """Check what the reader has found, which may differ from what the header showed."""
     if format_ not in container.formats or codec not in container.codecs:
-        raise UnsupportedAudio("This file's codec is not read here.")
+        raise UnsupportedAudio("This file's codec is not supported.")
 
 
 def read_libsndfile(
@@ -132,7 +132,7 @@ def read_pyav(
             options={"protocol_whitelist": "", "enable_drefs": "0"},
         ) as file:
             if not file.streams.audio:
-                raise UnsupportedAudio("This file has no sound.")
+                raise UnsupportedAudio("This file has no audio track.")
             stream = file.streams.audio[0]
             codec = stream.codec_context  # None if FFmpeg has no decoder
             _check_codec(container, container.formats[0], codec.name if codec else "")

@@ -61,7 +61,7 @@ def open_blobs(url: str) -> Blobs:
     """Open the store at an address without connecting to it. Raises ConfigError."""
     try:
         if not url[:1].isalpha():
-            raise ValueError("it is no address")
+            raise ValueError("not an address")
         return ObstoreBlobs(url) if CONDITIONAL.match(url) else FsspecBlobs(url)
     except ImportError as missing:
         known = missing.name in ("obstore", "fsspec")

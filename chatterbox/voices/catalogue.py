@@ -66,7 +66,7 @@ def exclusively(change: Callable[Concatenate[C, P], T]) -> Callable[Concatenate[
 
 
 class VoiceCatalogue:
-    """Changes run one at a time (`exclusively`); lookups need no lock.
+    """The list of voices. Changes run one at a time (`exclusively`); lookups need no lock.
 
     A built-in voice is stored with its first alias or arrays; if that fails, it works unstored.
     """
@@ -116,7 +116,7 @@ class VoiceCatalogue:
     @exclusively
     def rename(self, id_or_name: str, name: str) -> VoiceInfo:
         """Change a voice's name. Raises VoiceNotFound, VoiceProtected, InvalidVoiceId."""
-        info = self._owned(id_or_name, "keeps its name")
+        info = self._owned(id_or_name, "cannot be renamed")
         name = self._names.free_name(name, info.voice_id)
         return self._update(info, name=name, aliases=without_alias(info, name))
 
@@ -162,7 +162,7 @@ class VoiceCatalogue:
     def _update(self, info: VoiceInfo, **changes: Any) -> VoiceInfo:
         """Change fields of a voice's record."""
         if info.record is None:
-            raise VoiceProtected("The model's own voices keep their names.")
+            raise VoiceProtected("The model's own voices cannot be changed.")
         return self._save(replace(info.record, **changes))
 
     def _apply(self, contents: StoreContents | None) -> None:
@@ -238,7 +238,7 @@ class VoiceCatalogue:
             with self._changing:
                 info = self._names.voices.get(voice_id)
                 if info and info.record:
-                    log.warning("voice %s is out of service: %s", voice_id, lost)
+                    log.warning("voice %s is unavailable: %s", voice_id, lost)
                     self.skipped += ((voice_id, str(lost)),)
                     self._lost[voice_id] = info.record
                 self._names = self._names.without(voice_id)

@@ -1,4 +1,4 @@
-"""The command `chatterbox voices`: a library's voices, listed and managed."""
+"""The command `chatterbox voices`: lists and manages voices."""
 
 import sys
 from argparse import Namespace
@@ -8,23 +8,20 @@ from chatterbox.voices.names import VoiceInfo
 
 
 def run(library: VoiceLibrary, flags: Namespace) -> None:
-    """List, add, delete, export or import voices, as the flags say."""
+    """Run `flags.action`: add, delete, export, import, or list by default."""
     match flags.action:
         case "add":
             info, created = library.register(flags.file.read_bytes(), flags.name, flags.transcript)
-            print(f"{'Registered' if created else 'Known already'}: {_voice_line(info)}")
+            print(f"{'Registered' if created else 'Already registered'}: {_voice_line(info)}")
             for warning in info.report.warnings if info.report else ():
                 print(f"  {warning}")
         case "delete":
-            info = library.info(flags.voice)
-            library.delete(flags.voice)
-            print(f"Deleted: {_voice_line(info)}")
+            print(f"Deleted: {_voice_line(library.delete(flags.voice))}")
         case "export":
             flags.file.write_bytes(library.export(flags.voice))
             print(f"{flags.file}: {_voice_line(library.info(flags.voice))}")
         case "import":
-            info = library.import_(flags.file.read_bytes())
-            print(f"Imported: {_voice_line(info)}")
+            print(f"Imported: {_voice_line(library.import_(flags.file.read_bytes()))}")
         case _:
             for info in library.list():
                 print(_voice_line(info))

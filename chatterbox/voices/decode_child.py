@@ -61,7 +61,7 @@ def time_factor(max_seconds: float) -> float:
 def _read(stream: IO[bytes], size: int) -> bytes:
     data = stream.read(size)
     if len(data) != size:
-        raise BrokenChannel("the other side is gone")
+        raise BrokenChannel("the other process has exited")
     return data
 
 
@@ -90,7 +90,7 @@ def read_answer(stream: IO[bytes], max_seconds: float) -> Recording:
     have taken control of the child. Raises BrokenChannel if the answer is invalid."""
     head_bytes, audio_bytes = ANSWER.unpack(_read(stream, ANSWER.size))
     if head_bytes > MAX_JSON_BYTES or audio_bytes > 4 * SAMPLE_RATE_HZ * (max_seconds + SLACK_S):
-        raise BrokenChannel("an answer beyond its bounds")
+        raise BrokenChannel("an answer that is too large")
     head, samples = _read(stream, head_bytes), _read(stream, audio_bytes)
     try:
         facts = json.loads(head)

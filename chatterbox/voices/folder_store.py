@@ -130,7 +130,7 @@ class FolderStore(VoiceStore):
         if voice_id.startswith(SET_ASIDE):
             raise BadEntry("a damaged voice, set aside when it was registered again")
         if not store.is_voice_id(voice_id):
-            raise BadEntry("not a voice's name")
+            raise BadEntry("not a voice id")
         path = self._path(voice_id)
         try:
             if not self._files.is_plain_directory(path):

@@ -78,7 +78,9 @@ class ObjectStore(VoiceStore):
             if self._blobs.conditional:
                 self._check_conditions()
             else:
-                log.warning("this store has no conditional writes: change voices by one server")
+                log.warning(
+                    "the voices' store has no conditional writes: let only one server change voices"
+                )
         self.poll()
         with self._errors(quiet=True):
             named = {key for entry in self._entries.values() for key in entry.objects.values()}
@@ -93,7 +95,7 @@ class ObjectStore(VoiceStore):
         self._blobs.put(probe, b"", NEW)
         try:
             self._blobs.put(probe, b"", NEW)
-            raise OSError("it overwrites where it is told not to (If-None-Match is ignored)")
+            raise OSError("it ignores If-None-Match and overwrites existing objects")
         except Outdated:
             pass
         finally:

@@ -71,14 +71,14 @@ class LengthLimit:
         """Raises AudioTooLong if reading `frames` more would exceed the limit."""
         if self.seconds + frames / rate_hz > self.max_seconds:
             raise AudioTooLong(
-                f"The recording is longer than {self.max_seconds:g} s, the most that is read; "
+                f"The recording is longer than {self.max_seconds:g} s, the limit; "
                 "10 to 15 s of clear speech are enough."
             )
         if self.samples + frames * channels > self.max_seconds * SAMPLES_PER_S:
             raise AudioTooLong(
-                f"The recording has too many samples: {channels} channels at {rate_hz} Hz are read "
-                f"for {self.max_seconds * SAMPLES_PER_S / (channels * rate_hz):.0f} s at most. "
-                "Send less of it, or one channel at 24000 Hz."
+                f"The recording has too many samples: {channels} channels at {rate_hz} Hz may "
+                f"last {self.max_seconds * SAMPLES_PER_S / (channels * rate_hz):.0f} s at most. "
+                "Send a shorter recording, or one channel at 24000 Hz."
             )
 
     def add(self, frames: int, rate_hz: int, channels: int) -> None:
@@ -129,8 +129,8 @@ class RecordingBuilder:
         levels = np.abs(block)
         if not bool((levels <= MAX_AMPLITUDE).all()):  # false for NaN and infinity too
             raise AudioNotFinite(
-                "The recording contains samples that are not numbers (NaN, infinite or absurdly "
-                "large); export it again."
+                "The recording contains invalid samples (NaN, infinite or far too large); "
+                "export it again."
             )
         self._peak = max(self._peak, float(levels.max(initial=0.0)))
         self._clipped += int(np.count_nonzero(levels >= CLIPPED_AT))

@@ -49,7 +49,7 @@ WEBM = Container("pyav", ("matroska",), ("opus", "libopus", "vorbis", "libvorbis
 
 
 def _unsupported(kind: str) -> ChatterboxError:
-    return UnsupportedAudio(f"{kind} is not read here; send {ACCEPTED}.")
+    return UnsupportedAudio(f"{kind} is not supported; send {ACCEPTED}.")
 
 
 def check_shape(rate_hz: int, channels: int) -> None:
@@ -57,11 +57,11 @@ def check_shape(rate_hz: int, channels: int) -> None:
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise UnsupportedAudio(
             f"The sample rate must be between {MIN_RATE_HZ} and {MAX_RATE_HZ} Hz, "
-            f"this file says {rate_hz}."
+            f"this file has {rate_hz} Hz."
         )
     if not 1 <= channels <= MAX_CHANNELS:
         raise UnsupportedAudio(
-            f"At most {MAX_CHANNELS} channels are read, this file says {channels}."
+            f"At most {MAX_CHANNELS} channels are supported, this file has {channels}."
         )
 
 
@@ -97,7 +97,7 @@ def _sniff_mpeg(data: bytes) -> Container:
             raise _unsupported("This kind of file" if data else "An empty file")
         if not 0 < skip_id3(data) < len(data):
             raise UnreadableAudio("The file ends inside its tag.")
-        raise _unsupported("What follows this file's ID3 tag")
+        raise _unsupported("The data behind this file's ID3 tag")
     frame = frame_at(data, at)
     return ADTS if frame is not None and frame.kind == "adts" else MP3
 

@@ -28,8 +28,8 @@ class VoiceEncoder:
         if self._cloned is None:
             names = [voice.name for voice in self._fixed.voices] if self._fixed else []
             raise CloningUnavailable(
-                "This model speaks only in the voices it was trained with, and learns none from a "
-                f"recording. Choose one of them: {', '.join(names)}."
+                "This model speaks only in the voices it was trained with and cannot clone others. "
+                f"Choose one of them: {', '.join(names)}."
             )
         return self._cloned
 
@@ -39,8 +39,8 @@ class VoiceEncoder:
         rules = self.cloned.rules
         if rules.transcript == "required" and not reference.transcript:
             raise InvalidValue(
-                "This model needs to know what is said in the recording, and this voice came "
-                "without it. Register it again, with 'transcript'.",
+                "This model needs the words of the recording, and this voice has none. Register it "
+                "again, with 'transcript'.",
                 param="voice_id",
             )
         longest = int(rules.max_s * SAMPLE_RATE_HZ)  # prepared for another model, it may be longer

@@ -70,7 +70,7 @@ def test_it_starts_at_the_first_file_and_stays(child):
 
 
 def test_refusals_come_through_and_the_child_lives(child):
-    with pytest.raises(UnsupportedAudio, match="not read here"):
+    with pytest.raises(UnsupportedAudio, match="not supported"):
         child.decode(b"text", max_seconds=10)
     pid = child.pid
     with pytest.raises(AudioTooLong, match="longer than 1 s"):
