@@ -237,33 +237,25 @@ def verdicts(
     """Return the summary in words."""
     if not any(level.succeeded for level in levels):
         return ["No request succeeded."]
-    noun = _noun(levels)
-    lines = [f"Verdict: {sentence(levels, streamed=streamed)}"]
-    if (bend := knee(levels)) is not None:
-        most = max(level.audio_per_s for level in levels)
-        after = " (highest tried)" if bend is _highest(levels) else ""
-        lines.append(
-            f"Optimal {noun} (the knee): {bend.load:g}{after}: {bend.audio_per_s:.2f} of at most"
-            f" {most:.2f} s of audio per second"
-        )
-    best = optimal(levels)
-    if best is not None and best.rtf is not None:
-        lines.append(
-            f"Optimal {noun} (lowest mean RTF): {best.load:g} (mean RTF {best.rtf.mean:.3f})"
-        )
+    noun, bend, best = _noun(levels), knee(levels), optimal(levels)
+    assert bend is not None, "a level has successes"
+    assert best is not None, "a level has successes"
+    assert best.rtf is not None, "`optimal` considers only levels with an RTF"
+    after = " (highest tried)" if bend is _highest(levels) else ""
     by_mean, by_p95 = (_named(level, levels) for level in largest_realtime(levels))
-    lines.append(
-        f"Largest {noun} with RTF < 1: {by_p95} by p95 and without errors, {by_mean} by mean"
-    )
+    lines = [
+        f"Verdict: {sentence(levels, streamed=streamed)}",
+        f"Optimal {noun} (the knee): {bend.load:g}{after}: {bend.audio_per_s:.2f} of at most"
+        f" {max(level.audio_per_s for level in levels):.2f} s of audio per second",
+        f"Optimal {noun} (lowest mean RTF): {best.load:g} (mean RTF {best.rtf.mean:.3f})",
+        f"Largest {noun} with RTF < 1: {by_p95} by p95 and without errors, {by_mean} by mean",
+    ]
     if search is not None:
-        lines.append(f"Maximum concurrency: {search.best}; {_stop(search)}")
+        stop = f"stopped at {search.stopped_at} by {search.stopped_by}"
+        if search.stopped_at is None:
+            stop = f"stopped by {search.stopped_by}, not by the server"
+        lines.append(f"Maximum concurrency: {search.best}; {stop}")
     return lines
-
-
-def _stop(search: SearchResult) -> str:
-    if search.stopped_at is None:
-        return f"stopped by {search.stopped_by}, not by the server"
-    return f"stopped at {search.stopped_at} by {search.stopped_by}"
 
 
 def _highest(levels: Sequence[Level]) -> Level | None:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from chatterbox.arrays import F32, I64
-from chatterbox.compile.decoder.random_ops import find_randoms
+from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_inputs
 from chatterbox.compile.graph import (
     EditableGraph,
     OpenGraph,
@@ -31,12 +31,19 @@ from chatterbox.compile.snac_graph import (
     carry_state,
     crop_blocks,
     draw_in_single_precision,
-    noise_to_inputs,
 )
 from chatterbox.errors import ModelError, first_line
 from chatterbox.families.base import DecodeJob, Voice, Window
 from chatterbox.runtime.decoder.graph_io import RandomOp, snr_db
-from chatterbox.runtime.decoder.snac import AUDIO, BLOCKS, CODES, PLACES, SNAC, code_feeds
+from chatterbox.runtime.decoder.snac import (
+    AUDIO,
+    BLOCKS,
+    CODES,
+    PLACES,
+    SNAC,
+    code_feeds,
+    noise_name,
+)
 from chatterbox.runtime.decoder.snac_decoder import CarryingGraph, SnacDecoder
 
 PROOF_FRAMES = 8  # enough for windows at the start, at the end and between
@@ -95,7 +102,8 @@ def _compile(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) ->
         raise UnsupportedGraph("its blocks do not raise the rate by 8, 8, 4 and 2")
     ups = [n.output[0] for n in nodes]
     draws = _draws_by_block(graph, ups)
-    noise_in = noise_to_inputs(published, draws)
+    noises = {draw: _noise_input(noise_name(block)) for block, draw in enumerate(draws)}
+    noise_in = randoms_to_inputs(published, noises)
     states: list[tuple[str, int]] = []  # tensors to carry between windows, with initial steps
     not_carried = ""  # why windows decode their context again
     try:
@@ -157,6 +165,10 @@ def _compile(published: onnx.ModelProto, folder: Path, open_graph: OpenGraph) ->
         *([f"each window decodes its surroundings again: {not_carried}"] if not_carried else []),
     ]
     return SnacCompilation(crop, "; ".join(notes), carry, at_start, rows, proofs)
+
+
+def _noise_input(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 1, f"{name}.steps"])
 
 
 def _tokens(seed: int) -> I64:

@@ -16,8 +16,7 @@ from chatterbox.compile.graph import (
     copy_model,
     remove_dead_nodes,
 )
-from chatterbox.runtime.decoder.graph_io import RandomOp
-from chatterbox.runtime.decoder.snac import BLOCKS, crop_name, noise_name
+from chatterbox.runtime.decoder.snac import BLOCKS, crop_name
 from chatterbox.runtime.decoder.snac_decoder import carry_in_name, carry_out_name, start_name
 
 END = 2**62
@@ -36,21 +35,6 @@ def draw_in_single_precision(model: onnx.ModelProto) -> None:
             node.output[0] = f"{name}.single"
             graph.new(name).add("Cast", [node.output[0]], to=TensorProto.FLOAT16)
     graph.rewrite()
-
-
-def noise_to_inputs(published: onnx.ModelProto, draws: Sequence[RandomOp]) -> onnx.ModelProto:
-    """Return a copy with the random tensors as inputs. `draws` are in the order of the blocks."""
-    model = copy_model(published)
-    graph = model.graph
-    renamed = {draw.name: noise_name(block) for block, draw in enumerate(draws)}
-    for name in renamed.values():
-        dims = ["batch", 1, f"{name}.steps"]
-        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
-    for node in [*graph.node]:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        if node.output[0] in renamed:
-            graph.node.remove(node)
-    return model
 
 
 def crop_blocks(model: onnx.ModelProto, ups: Sequence[str]) -> onnx.ModelProto:

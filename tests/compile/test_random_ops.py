@@ -12,7 +12,7 @@ from chatterbox.compile.decoder.random_ops import (
     find_randoms,
     randoms_to_inputs,
 )
-from chatterbox.compile.graph import UnsupportedGraph, inline_functions, with_outputs
+from chatterbox.compile.graph import UnsupportedGraph, inline_functions, value_info, with_outputs
 from chatterbox.runtime.decoder.graph_io import RandomOp
 
 DRAWING = """
@@ -39,8 +39,8 @@ def test_a_graph_given_what_it_drew_does_it_again():
     told = with_outputs(model_of(DRAWING), [draw.name for draw in draws])
     x = np.arange(5, dtype=np.float32)
     y, a, b = run(told, {"x": x})
-    given = model_of(DRAWING)
-    randoms_to_inputs(given, dict.fromkeys(draws, (TensorProto.FLOAT, 1)))
+    inputs = {draw: value_info(draw.name, TensorProto.FLOAT, 1) for draw in draws}
+    given = randoms_to_inputs(model_of(DRAWING), inputs)
     assert find_randoms(given) == []
     np.testing.assert_array_equal(run(given, {"x": x, "a": a, "b": b})[0], y)
 

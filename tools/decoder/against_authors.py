@@ -27,6 +27,7 @@ import onnxruntime as ort
 from chatterbox.compile.decoder.equivalence import mel_distance_db
 from chatterbox.compile.decoder.random_ops import find_randoms, randoms_to_inputs
 from chatterbox.compile.decoder.split import find_mel
+from chatterbox.compile.graph import value_info
 from chatterbox.runtime.decoder.graph_io import snr_db
 from tools.decoder.build import EDITIONS, edition_of
 from tools.decoder.graph import Array
@@ -161,7 +162,8 @@ class Ours:
     def __init__(self, model: onnx.ModelProto) -> None:
         draws = find_randoms(model)
         self._draws = [draw.name for draw in draws]
-        randoms_to_inputs(model, dict.fromkeys(draws, (onnx.TensorProto.FLOAT, 3)))
+        inputs = {draw: value_info(draw.name, onnx.TensorProto.FLOAT, 3) for draw in draws}
+        model = randoms_to_inputs(model, inputs)
         self._mel = find_mel(model)
         model.graph.output.append(onnx.helper.make_empty_tensor_value_info(self._mel))
         options = ort.SessionOptions()

@@ -22,8 +22,8 @@ from chatterbox.compile.decoder.variants import VariantBuilder, run_proof, with_
 from chatterbox.compile.graph import (
     OpenGraph,
     UnsupportedGraph,
-    copy_model,
     drop_unused_initializers,
+    value_info,
 )
 from chatterbox.compile.progress import Progress
 from chatterbox.errors import first_line
@@ -78,10 +78,11 @@ def compile_decoder(
 
 def draws_to_inputs(facts: DecoderFacts) -> onnx.ModelProto:
     """Return the whole graph with its random tensors as inputs."""
-    model = copy_model(facts.model)
-    shapes = {draw: (facts.kind(draw.name), len(dims)) for draw, dims in facts.draws.items()}
-    randoms_to_inputs(model, shapes)
-    return model
+    inputs = {
+        draw: value_info(draw.name, facts.kind(draw.name), len(dims))
+        for draw, dims in facts.draws.items()
+    }
+    return randoms_to_inputs(facts.model, inputs)
 
 
 def _compile_whole(

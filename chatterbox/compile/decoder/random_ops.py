@@ -11,6 +11,7 @@ from chatterbox.compile.graph import (
     UnsupportedGraph,
     ancestors,
     attributes,
+    copy_model,
     subgraphs,
     value_info,
 )
@@ -46,12 +47,18 @@ def _hidden(node: NodeProto) -> bool:
     return any(n.op_type in (*RANDOM_OPS, *OTHER_RANDOM_OPS) or _hidden(n) for n in inner)
 
 
-def randoms_to_inputs(model: onnx.ModelProto, draws: Mapping[RandomOp, tuple[int, int]]) -> None:
-    """Turn random tensors into inputs. `draws` maps them to their element types and ranks."""
-    producer = EditableGraph(model).producer
-    for draw, shape in draws.items():
-        model.graph.input.append(value_info(draw.name, *shape))
-        model.graph.node.remove(producer[draw.name])
+def randoms_to_inputs(
+    model: onnx.ModelProto, inputs: Mapping[RandomOp, onnx.ValueInfoProto]
+) -> onnx.ModelProto:
+    """Return a copy in which random tensors are replaced by the given inputs."""
+    copy = copy_model(model)
+    names = {op.name: declared.name for op, declared in inputs.items()}
+    copy.graph.input.extend(inputs.values())
+    for node in [*copy.graph.node]:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        if names.keys() & set(node.output):
+            copy.graph.node.remove(node)
+    return copy
 
 
 def draw_from_table(model: onnx.ModelProto, op: RandomOp, shape: list[LinearDim]) -> bool:
