@@ -4,18 +4,21 @@ A family has functions `load(request: LoadRequest) -> LoadedModel` and
 `compile_model(request: LoadRequest) -> list[str]`, which `families/load.py` names.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import onnxruntime as ort
 from pydantic import TypeAdapter, ValidationError
 
 from chatterbox.config import TTSConfig
 from chatterbox.config.tts import SAMPLING
-from chatterbox.families.base import Family, LanguageModel, Prompts, StreamingDecoder
+from chatterbox.families.base import Family, LanguageModel, Prompt, Prompts, StreamingDecoder
 from chatterbox.families.voices import ClonedVoices, FixedVoices
 from chatterbox.hub.files import ModelFiles, graph_sources
 from chatterbox.loading import run_in_thread
@@ -42,6 +45,22 @@ class Runner(Protocol):
 def run_here(work: Callable[[], T]) -> T:
     """Run a function in this thread."""
     return work()
+
+
+RTF_STEPS = 8
+"""Steps that `measure_rtf` times."""
+
+
+def measure_rtf(model: LanguageModel, prompt: Prompt, token_rate_hz: float) -> float:
+    """Measure the seconds of computing for a second of speech, with one sequence in the model."""
+    model.prefill(0, prompt)
+    times_s = []
+    for _ in range(RTF_STEPS):
+        start_s = time.perf_counter()
+        model.decode([0], np.zeros(1, np.int64))
+        times_s.append(time.perf_counter() - start_s)
+    model.free(0)
+    return median(times_s) * token_rate_hz
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,17 +17,7 @@ import numpy as np
 from chatterbox.arrays import I64
 from chatterbox.errors import ModelError
 from chatterbox.families.base import Voice
-from chatterbox.families.orpheus.spec import (
-    BEGIN_OF_TEXT,
-    END_OF_AI,
-    END_OF_HUMAN,
-    END_OF_SPEECH,
-    END_OF_TEXT,
-    FIRST_AUDIO,
-    START_OF_AI,
-    START_OF_HUMAN,
-    START_OF_SPEECH,
-)
+from chatterbox.families.orpheus import spec
 from chatterbox.families.orpheus.voices import Reference
 from chatterbox.families.tokenizer import Tokenizer
 from chatterbox.runtime.kv_slots import PrefixedPrompt
@@ -37,9 +27,9 @@ PromptForm = Literal["trained", "package"]
 puts another begin of text in front."""
 
 CHECKED_TOKENS = {
-    BEGIN_OF_TEXT: "<|begin_of_text|>",
-    END_OF_SPEECH: "<custom_token_2>",
-    FIRST_AUDIO: "<custom_token_10>",
+    spec.BEGIN_OF_TEXT: "<|begin_of_text|>",
+    spec.END_OF_SPEECH: "<custom_token_2>",
+    spec.FIRST_AUDIO: "<custom_token_10>",
 }
 """Tokens by which Orpheus' tokenizer is recognised."""
 _TAG = re.compile(r"\[([^\[\]]+)\]")
@@ -73,9 +63,9 @@ class OrpheusPrompts:
         none = np.zeros(0, np.int64)
         if not isinstance(voice.data, Reference):
             return PrefixedPrompt(voice.key, none, none)
-        codes = voice.data.tokens + FIRST_AUDIO
+        codes = voice.data.tokens + spec.FIRST_AUDIO
         turns = self._turns(voice.data.transcript, first=True)
-        spoken = np.concatenate([turns, codes, [END_OF_SPEECH, END_OF_AI]])
+        spoken = np.concatenate([turns, codes, [spec.END_OF_SPEECH, spec.END_OF_AI]])
         return PrefixedPrompt(voice.key, spoken, none)
 
     def _tag(self, match: re.Match[str]) -> str:
@@ -83,7 +73,8 @@ class OrpheusPrompts:
         return f"<{match[1]}>" if match[1] in self.tags else match[0]
 
     def _turns(self, text: str, *, first: bool) -> I64:
-        lead = [BEGIN_OF_TEXT] if first and self.form == "package" else []
+        lead = [spec.BEGIN_OF_TEXT] if first and self.form == "package" else []
         ids = self.tokenizer.encode(text)
-        after = [END_OF_TEXT, END_OF_HUMAN, START_OF_AI, START_OF_SPEECH]
-        return np.concatenate([lead, [START_OF_HUMAN, BEGIN_OF_TEXT], ids, after]).astype(np.int64)
+        after = [spec.END_OF_TEXT, spec.END_OF_HUMAN, spec.START_OF_AI, spec.START_OF_SPEECH]
+        before = [*lead, spec.START_OF_HUMAN, spec.BEGIN_OF_TEXT]
+        return np.concatenate([before, ids, after]).astype(np.int64)

@@ -10,6 +10,7 @@ import numpy as np
 
 from chatterbox.families.base import CodecSpec, DecodeJob, StreamingDecoder, Voice, Window
 from chatterbox.runtime.cuda_graphs import CapturedSession, bucket_sizes
+from chatterbox.runtime.decoder import s3gen
 from chatterbox.runtime.decoder.flow import (
     CachedPromptFlow,
     EncoderOutput,
@@ -27,14 +28,6 @@ from chatterbox.runtime.decoder.graph_io import (
     ProbeLength,
     RandomOp,
     Session,
-)
-from chatterbox.runtime.decoder.s3gen import (
-    CODE_COUNT,
-    MEL_BANDS,
-    MEL_FRAMES_PER_CODE,
-    SAMPLES_PER_CODE,
-    SILENCE_CODE,
-    SPEAKER_DIM,
 )
 from chatterbox.runtime.decoder.s3gen_decoder import SplitDecoder, StreamSettings, WholeDecoder
 
@@ -173,8 +166,8 @@ def run_all_shapes(decoder: StreamingDecoder, sizes: Sequence[int], prompt_codes
         for window_sizes in ((*sizes[1:2], *reversed(sizes)), sizes[:1]):
             streams = [decoder.open(voice, seed) for seed in range(rows)]
             for window in _windows(decoder.codec, window_sizes):
-                codes = np.full(window.stop - window.begin, SILENCE_CODE, np.int64)
-                next_sample = window.fresh * SAMPLES_PER_CODE
+                codes = np.full(window.stop - window.begin, s3gen.SILENCE_CODE, np.int64)
+                next_sample = window.fresh * s3gen.SAMPLES_PER_CODE
                 decoder.run(
                     [DecodeJob(s, window, codes, next_sample, window.end_sample) for s in streams]
                 )
@@ -193,12 +186,12 @@ def probe_feeds(length: ProbeLength, seed: int = 0) -> Feeds:
     """Return random codes and a random voice of this length."""
     rng = np.random.default_rng([seed, length.prompt, length.codes])
     total = length.prompt + length.codes
-    frames = length.prompt * MEL_FRAMES_PER_CODE
+    frames = length.prompt * s3gen.MEL_FRAMES_PER_CODE
     return {
-        CODES: rng.integers(0, CODE_COUNT, (1, total)),
-        SPEAKER: rng.normal(size=(1, SPEAKER_DIM)).astype(np.float32),
+        CODES: rng.integers(0, s3gen.CODE_COUNT, (1, total)),
+        SPEAKER: rng.normal(size=(1, s3gen.SPEAKER_DIM)).astype(np.float32),
         # Log-mel of speech lies about -6 ± 2.5.
-        PROMPT_MEL: rng.normal(-6.0, 2.5, (1, frames, MEL_BANDS)).astype(np.float32),
+        PROMPT_MEL: rng.normal(-6.0, 2.5, (1, frames, s3gen.MEL_BANDS)).astype(np.float32),
     }
 
 

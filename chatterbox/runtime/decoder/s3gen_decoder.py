@@ -15,6 +15,7 @@ import numpy as np
 from chatterbox.arrays import F32
 from chatterbox.families.base import DecodeJob, Rendered, Voice
 from chatterbox.runtime.cuda_graphs import bucket_sizes, round_up
+from chatterbox.runtime.decoder import s3gen
 from chatterbox.runtime.decoder.flow import Flow, flow_feeds
 from chatterbox.runtime.decoder.graph_io import (
     LENGTHS,
@@ -28,16 +29,10 @@ from chatterbox.runtime.decoder.graph_io import (
     cast_feeds,
     pad_rows,
 )
-from chatterbox.runtime.decoder.s3gen import (
-    CODEC,
-    MEL_FRAMES_PER_CODE,
-    SAMPLES_PER_CODE,
-    TAIL_SILENCE_CODES,
-)
 from chatterbox.runtime.decoder.stream import StreamDecoder, stream_of
 from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, Place
 
-SAMPLES_PER_FRAME = SAMPLES_PER_CODE // MEL_FRAMES_PER_CODE
+SAMPLES_PER_FRAME = s3gen.SAMPLES_PER_CODE // s3gen.MEL_FRAMES_PER_CODE
 FIRST_SIZES = 2
 """A stream's first window has one of this many smallest sizes."""
 
@@ -66,7 +61,7 @@ class StreamSettings:
 class SplitDecoder(StreamDecoder):
     """A decoder of two graphs, a flow and a vocoder."""
 
-    codec = CODEC
+    codec = s3gen.CODEC
 
     def __init__(
         self,
@@ -85,11 +80,11 @@ class SplitDecoder(StreamDecoder):
         self._mel = mel
         self._sums = PhaseInputs(sums)
         self._settings = settings
-        first = [size + CODEC.look_ahead_frames for size in settings.sizes]
-        later = [CODEC.left_context_frames + codes for codes in first]
+        first = [size + s3gen.CODEC.look_ahead_frames for size in settings.sizes]
+        later = [s3gen.CODEC.left_context_frames + codes for codes in first]
         self._flow_codes = sorted({*first[:FIRST_SIZES], *later})
         context = settings.vocoder_context_frames
-        frames = [MEL_FRAMES_PER_CODE * codes for codes in first]
+        frames = [s3gen.MEL_FRAMES_PER_CODE * codes for codes in first]
         self._vocoder_frames = sorted({*frames[:FIRST_SIZES], *(context + f for f in frames)})
         self.window_frames, self.max_rows = settings.sizes, settings.max_rows
         self._row_counts = bucket_sizes(settings.max_rows) if replayed else ()
@@ -126,8 +121,8 @@ class SplitDecoder(StreamDecoder):
     def _vocode(self, plans: Sequence["_Vocoding"]) -> list[tuple[Rendered, Feeds]]:
         """Vocode the rows of one group. Returns samples and carried sums for each."""
         first = plans[0]
-        length = ProbeLength(0, first.mel.shape[1] // MEL_FRAMES_PER_CODE)
-        places = [Place(length, plan.first / MEL_FRAMES_PER_CODE) for plan in plans]
+        length = ProbeLength(0, first.mel.shape[1] // s3gen.MEL_FRAMES_PER_CODE)
+        places = [Place(length, plan.first / s3gen.MEL_FRAMES_PER_CODE) for plan in plans]
         rows = round_up(self._row_counts, len(plans))
         feeds = self._noise.feeds([plan.stream.seed for plan in plans], places)
         feeds = pad_rows(feeds | {self._mel: np.stack([plan.mel for plan in plans])}, rows)
@@ -154,12 +149,13 @@ class _Vocoding:
         self._context = context_frames
         window = job.window
         before = self.stream.mel
-        fresh = (window.fresh - window.begin) * MEL_FRAMES_PER_CODE
+        fresh = (window.fresh - window.begin) * s3gen.MEL_FRAMES_PER_CODE
         frames = np.concatenate([before, mel[:, fresh:]], axis=1)
         padding = round_up(call_frames, frames.shape[1]) - frames.shape[1]
         # The last frame is repeated; the sound of the repetitions is cut off.
         self.mel: F32 = np.pad(frames, [(0, 0), (0, padding)], mode="edge") if padding else frames
-        self.first = window.fresh * MEL_FRAMES_PER_CODE - before.shape[1]  # frame of the stream
+        # The mel's first frame, counted in the stream.
+        self.first = window.fresh * s3gen.MEL_FRAMES_PER_CODE - before.shape[1]
         self.anchor = job.next_sample - self.first * SAMPLES_PER_FRAME  # sample of the call
         # Nothing follows a last window: with one mark, last windows of any length share a call.
         self.mark = 0 if window.last else job.resume_sample - self.first * SAMPLES_PER_FRAME
@@ -172,11 +168,11 @@ class _Vocoding:
     def update_stream(self, carry: Feeds) -> None:
         """Store the state for the stream's next window."""
         window = self.job.window
-        codes = window.end + (TAIL_SILENCE_CODES if window.last else 0)
-        end = codes * MEL_FRAMES_PER_CODE - self.first
+        codes = window.end + (s3gen.TAIL_SILENCE_CODES if window.last else 0)
+        end = codes * s3gen.MEL_FRAMES_PER_CODE - self.first
         # An even number of frames, so that a call of the vocoder begins with a whole code.
         begin = max(0, end - self._context)
-        self.stream.mel = self.mel[:, begin + begin % MEL_FRAMES_PER_CODE : end].copy()
+        self.stream.mel = self.mel[:, begin + begin % s3gen.MEL_FRAMES_PER_CODE : end].copy()
         self.stream.carry = carry
 
 
@@ -187,7 +183,7 @@ class WholeDecoder(StreamDecoder):
     running sums that the compiler made inputs are repeatable and continue from window to window.
     """
 
-    codec = replace(CODEC, left_context_frames=16)
+    codec = replace(s3gen.CODEC, left_context_frames=16)
     """With more left context than the embedded model's decoder looks back."""
     window_frames: tuple[int, ...] = ()  # rows never share a call
     max_rows = 1
@@ -220,7 +216,7 @@ class WholeDecoder(StreamDecoder):
         feeds = flow_feeds(stream.voice, prompt, job.tokens, length.codes)
         if self._has_lengths:
             feeds[LENGTHS] = np.array([prompt + length.codes], np.int64)
-        at = window.begin * SAMPLES_PER_CODE
+        at = window.begin * s3gen.SAMPLES_PER_CODE
         feeds |= self._noise.feeds([stream.seed], [Place(length, window.begin)])
         feeds |= self._sums.feeds(
             [stream.carry], length, job.next_sample - at, job.resume_sample - at

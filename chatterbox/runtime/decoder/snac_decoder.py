@@ -18,6 +18,7 @@ import numpy as np
 from chatterbox.arrays import F32, I64
 from chatterbox.families.base import DecodeJob, Rendered, Voice, Window
 from chatterbox.runtime.cuda_graphs import bucket_sizes, round_up
+from chatterbox.runtime.decoder import snac
 from chatterbox.runtime.decoder.graph_io import (
     DECLARED,
     Array,
@@ -26,20 +27,7 @@ from chatterbox.runtime.decoder.graph_io import (
     cast_feeds,
     pad_rows,
 )
-from chatterbox.runtime.decoder.snac import (
-    AUDIO,
-    BLOCKS,
-    EDGE_REACH,
-    LATENTS,
-    PLACES,
-    SNAC,
-    UNITS_REACH,
-    Draw,
-    addressed_noise,
-    code_feeds,
-    crop_name,
-    noise_name,
-)
+from chatterbox.runtime.decoder.snac import SNAC, Draw
 from chatterbox.runtime.decoder.stream import StreamDecoder, stream_of
 
 
@@ -77,7 +65,7 @@ class CarryingGraph:
         inputs = {i.name: i for i in session.get_inputs()}
         layers = range(len(steps_at_start))
         self._inputs = [carry_in_name(layer) for layer in layers]
-        self._outputs = [AUDIO, *(carry_out_name(layer) for layer in layers)]
+        self._outputs = [snac.AUDIO, *(carry_out_name(layer) for layer in layers)]
         zeros = [
             np.zeros((1, inputs[name].shape[1], steps), DECLARED[inputs[name].type])
             for name, steps in zip(self._inputs, steps_at_start, strict=True)
@@ -100,13 +88,13 @@ class CarryingGraph:
     def _run(self, job: DecodeJob) -> tuple[Rendered, Carry]:
         stream, window = stream_of(job), job.window
         carry: Carry = stream.carry or self._start
-        feeds = code_feeds(job.tokens[None, (carry.frames - window.begin) * PLACES :])
+        feeds = snac.code_feeds(job.tokens[None, (carry.frames - window.begin) * snac.PLACES :])
         feeds |= zip(self._inputs, carry.layers, strict=True)
         steps = zip(_block_steps(carry.frames), _block_steps(window.stop), strict=True)
         for block, (begin, end) in enumerate(steps):
             noise = self._draw(stream.seed, block, begin, end - begin)
-            feeds[noise_name(block)] = noise[None, None]
-            start = 0 if carry.frames else BLOCKS[block][0] // 2  # the stream's first sample
+            feeds[snac.noise_name(block)] = noise[None, None]
+            start = 0 if carry.frames else snac.BLOCKS[block][0] // 2  # the stream's first sample
             feeds[start_name(block)] = np.array([start], np.int64)
         wave, *layers = self._session.run(self._outputs, cast_feeds(self._session, feeds))
         sound = np.concatenate([carry.sound, np.asarray(wave[0, 0], np.float32)])
@@ -119,11 +107,11 @@ def _block_steps(frames: int) -> list[int]:
     """Return how many steps each block's transposed convolution gives for 0, or at least 3,
     frames."""
     if not frames:
-        return [0] * len(BLOCKS)
-    steps, inputs = [], LATENTS * frames - EDGE_REACH
-    for stride, _ in BLOCKS:
+        return [0] * len(snac.BLOCKS)
+    steps, inputs = [], snac.LATENTS * frames - snac.EDGE_REACH
+    for stride, _ in snac.BLOCKS:
         steps.append(inputs * stride - stride // 2)
-        inputs = steps[-1] - UNITS_REACH
+        inputs = steps[-1] - snac.UNITS_REACH
     return steps
 
 
@@ -131,10 +119,10 @@ def _block_steps(frames: int) -> list[int]:
 def needed_steps(frames: int, first: int, end: int) -> tuple[range, ...]:
     """Return the steps of each block's input that samples `first` … `end - 1` depend on, in a call
     of `frames` frames."""
-    low, high = first - EDGE_REACH, end + EDGE_REACH
+    low, high = first - snac.EDGE_REACH, end + snac.EDGE_REACH
     needed = []
-    for stride, rate in reversed(BLOCKS):
-        low, high = max(low - UNITS_REACH, 0), min(high + UNITS_REACH, frames * rate)
+    for stride, rate in reversed(snac.BLOCKS):
+        low, high = max(low - snac.UNITS_REACH, 0), min(high + snac.UNITS_REACH, frames * rate)
         # Its kernel is two strides wide; half a stride of the output is cut off at both ends.
         low = max((low - stride // 2) // stride, 0)
         high = min((high - 1 + stride // 2) // stride + 1, frames * rate // stride)
@@ -195,11 +183,10 @@ def _split_in_two(job: DecodeJob, sizes: Sequence[int]) -> list[DecodeJob]:
     size, begin = fitting[-1], fitting[-1] - context
     first = Window(0, 0, size, size + ahead, last=False, codec=window.codec)
     second = replace(window, begin=begin, fresh=size)
+    before, after = job.tokens[: first.stop * snac.PLACES], job.tokens[begin * snac.PLACES :]
     return [
-        replace(job, window=first, tokens=job.tokens[: first.stop * PLACES]),
-        replace(
-            job, window=second, tokens=job.tokens[begin * PLACES :], next_sample=first.end_sample
-        ),
+        replace(job, window=first, tokens=before),
+        replace(job, window=second, tokens=after, next_sample=first.end_sample),
     ]
 
 
@@ -212,7 +199,7 @@ class SnacDecoder(StreamDecoder):
         *,
         max_rows: int = 1,
         sizes: tuple[int, ...] = (),
-        draw: Draw = addressed_noise,
+        draw: Draw = snac.addressed_noise,
         carrying: CarryingGraph | None = None,
         replayed: bool = False,
     ) -> None:
@@ -222,7 +209,7 @@ class SnacDecoder(StreamDecoder):
         a few numbers of rows.
         """
         self._session, self._carrying = session, carrying
-        self._compiled = any(i.name == noise_name(0) for i in session.get_inputs())
+        self._compiled = any(i.name == snac.noise_name(0) for i in session.get_inputs())
         # Windows with different noise where they overlap are cross-faded.
         self.codec = SNAC if self._compiled else replace(SNAC, cross_fade_ms=15)
         self.max_rows, self.window_frames, self._draw = max_rows, sizes, draw
@@ -251,16 +238,16 @@ class SnacDecoder(StreamDecoder):
         shape = placed[0][1].shape
         if shape.end <= shape.first:
             return [Rendered(np.zeros(0, np.float32), job.next_sample) for job in jobs]
-        feeds = code_feeds(np.stack([_tokens(job, place) for job, place in placed]))
+        feeds = snac.code_feeds(np.stack([_tokens(job, place) for job, place in placed]))
         first_output = 0  # sample of the call that the graph's output begins with
         if self._compiled:
             needed = needed_steps(shape.frames, shape.first, shape.end)
             feeds |= self._noise_feeds(placed, needed)
-            first_output = needed[-1].start * BLOCKS[-1][0]
+            first_output = needed[-1].start * snac.BLOCKS[-1][0]
         feeds = pad_rows(feeds, round_up(self._row_counts, len(jobs)))
         if self._compiled:
             feeds |= _crop_feeds(needed)
-        (waves,) = self._session.run([AUDIO], cast_feeds(self._session, feeds))
+        (waves,) = self._session.run([snac.AUDIO], cast_feeds(self._session, feeds))
         results = []
         for (job, place), wave in zip(placed, waves[:, 0], strict=False):
             at = place.origin * SNAC.samples_per_frame + first_output
@@ -277,7 +264,7 @@ class SnacDecoder(StreamDecoder):
         for rows, (size, fresh) in product(self._row_counts, windows):
             end, begin = fresh + size, max(0, fresh - context)
             window = Window(begin, fresh, end, end + ahead, last=False, codec=SNAC)
-            tokens = np.zeros(window.fed_frames * PLACES, np.int64)
+            tokens = np.zeros(window.fed_frames * snac.PLACES, np.int64)
             first = max(0, fresh * SNAC.samples_per_frame - SNAC.delay_samples)
             streams = [self.open(voice, seed) for seed in range(rows)]
             self.run([DecodeJob(s, window, tokens, first, window.end_sample) for s in streams])
@@ -286,28 +273,28 @@ class SnacDecoder(StreamDecoder):
         self, placed: Sequence[tuple[DecodeJob, _Place]], needed: Sequence[range]
     ) -> Feeds:
         feeds = {}
-        for block, ((stride, rate), steps) in enumerate(zip(BLOCKS, needed, strict=True)):
+        for block, ((stride, rate), steps) in enumerate(zip(snac.BLOCKS, needed, strict=True)):
             first, count = steps.start * stride, len(steps) * stride
             rows = [
                 self._draw(stream_of(job).seed, block, place.origin * rate + first, count)
                 for job, place in placed
             ]
-            feeds[noise_name(block)] = np.stack(rows)[:, None]
+            feeds[snac.noise_name(block)] = np.stack(rows)[:, None]
         return feeds
 
 
 def _tokens(job: DecodeJob, place: _Place) -> I64:
     """Return a job's tokens, padded to all frames of its call."""
-    before = (job.window.begin - place.origin) * PLACES
-    return np.pad(job.tokens, (before, place.shape.frames * PLACES - before - len(job.tokens)))
+    before = (job.window.begin - place.origin) * snac.PLACES
+    return np.pad(job.tokens, (before, place.shape.frames * snac.PLACES - before - len(job.tokens)))
 
 
 def _crop_feeds(needed: Sequence[range]) -> Feeds:
     """Return the crop inputs: `needed` counted from the first step that the block before kept."""
     feeds: Feeds = {}
     origin = 0
-    for block, ((stride, _), steps) in enumerate(zip(BLOCKS, needed, strict=True)):
+    for block, ((stride, _), steps) in enumerate(zip(snac.BLOCKS, needed, strict=True)):
         for side, step in (("start", steps.start), ("end", steps.stop)):
-            feeds[crop_name(block, side)] = np.array([step - origin], np.int64)
+            feeds[snac.crop_name(block, side)] = np.array([step - origin], np.int64)
         origin = steps.start * stride
     return feeds
