@@ -32,12 +32,12 @@ from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
-    LenientCall,
+    LenientFields,
     Name,
     SamplingFields,
     Text,
     form_schema,
-    lenient_fields_of,
+    parse_lenient_fields,
 )
 from chatterbox.server.socket_server import Socket
 from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, file_response
@@ -76,7 +76,7 @@ class PostFields(SamplingFields):
     return_timestamps: bool = False
 
 
-class TextMessage(LenientCall):
+class TextMessage(LenientFields):
     text: Text
 
 
@@ -202,7 +202,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
         await services.sockets.serve(websocket, protocol, _send_error)
 
     def read_plan(body: Body) -> SpeechPlan:
-        fields, unknown = lenient_fields_of(PostFields, body)
+        fields, unknown = parse_lenient_fields(PostFields, body)
         call = services.speech.build_request(
             fields.text,
             resolve_voice(fields.voice),

@@ -23,7 +23,7 @@ from chatterbox.errors import ChatterboxError, RouteNotFound
 from chatterbox.server.body import Body
 from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.request_log import record_of
-from chatterbox.server.schemas import SamplingFields, Text, form_schema, lenient_fields_of
+from chatterbox.server.schemas import SamplingFields, Text, form_schema, parse_lenient_fields
 from chatterbox.server.speech_response import Framing, SpeechPlan, SpeechResponse
 
 PATH = "/v1/completions"
@@ -128,7 +128,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
                     f"{services.engine.info.name} has no tokens that clients can decode; this call "
                     "needs Orpheus (CHATTERBOX_MODEL=orpheus). For audio, call /v1/audio/speech."
                 )
-            fields, unknown = lenient_fields_of(Fields, body)
+            fields, unknown = parse_lenient_fields(Fields, body)
             prompt = PROMPT.fullmatch(CONTROL.sub("", fields.prompt).strip())
             assert prompt is not None, "the pattern matches any text"
             call = services.speech.build_request(

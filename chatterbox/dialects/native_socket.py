@@ -24,12 +24,12 @@ from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.schemas import (
     MAX_NAME_CHARS,
     FormatName,
-    LenientCall,
+    LenientFields,
     Name,
     SampleRate,
     SamplingFields,
     Text,
-    lenient_fields_of,
+    parse_lenient_fields,
 )
 from chatterbox.server.socket_server import Socket, close_code
 from chatterbox.text import CodeBlocks
@@ -53,7 +53,7 @@ class Config(SamplingFields):
     speed: float = Field(1.0, ge=SLOWEST, le=FASTEST, description="Tempo; same pitch")
 
 
-class InputText(LenientCall):
+class InputText(LenientFields):
     text: Text
 
 
@@ -180,7 +180,7 @@ class Session(ContextSocket[Context]):
     async def _configure(self, name: str | None, message: dict[str, Any]) -> None:
         """Restart the named context with a new configuration; without a name, also use it for all
         contexts opened later."""
-        config, ignored = lenient_fields_of(Config, Body(message, typed=True))
+        config, ignored = parse_lenient_fields(Config, Body(message, typed=True))
         _format_of(config)  # refuses a wrong format before any speech
         async with self.services.models.use_with_engine(config.model):
             voice = await find_voice(self.services, config.voice, OPENAI_VOICES)

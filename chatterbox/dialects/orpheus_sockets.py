@@ -22,7 +22,7 @@ from chatterbox.dialects.shared.voice_names import ORPHEUS_VOICES, find_voice
 from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, UnsupportedMediaType
 from chatterbox.server.dialect import Dialect, Services
-from chatterbox.server.schemas import LenientCall, Name, SamplingFields, Text
+from chatterbox.server.schemas import LenientFields, Name, SamplingFields, Text
 from chatterbox.server.socket_server import Socket, json_object
 
 YAP_PATH, UNMUTE_PATH = "/ws/tts", "/ws"
@@ -96,7 +96,7 @@ def _read_message(received: str | bytes) -> Message:
     return message_fields(Message, json_object(received))
 
 
-class TextMessage(LenientCall):
+class TextMessage(LenientFields):
     text: Text
     voice: Name | None = None
 

@@ -25,16 +25,16 @@ from chatterbox.server.dialect import Dialect, Services
 from chatterbox.server.multipart import Upload
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
-    LenientCall,
+    LenientFields,
+    LenientSpeechFields,
     ModelName,
     Name,
     NoFields,
     SamplingFields,
-    SpokenCall,
     Text,
     form_schema,
     ignored_header,
-    lenient_fields_of,
+    parse_lenient_fields,
     query_schema,
 )
 from chatterbox.server.speech_response import (
@@ -74,13 +74,13 @@ class SpeechFields(SamplingFields):
     language: Name | None = None
 
 
-class XttsFields(SpokenCall):
+class XttsFields(LenientSpeechFields):
     text: Text
     speaker_wav: Name | None = None
     language: Name | None = None
 
 
-class CoquiFields(LenientCall):
+class CoquiFields(LenientFields):
     harmless = frozenset({"gpt_cond_latent", "stream_chunk_size"})
 
     text: Text
@@ -117,7 +117,7 @@ def _find_voice(services: Services, name: str | None) -> str | None:
 
 
 def _read_tts_server(services: Services, body: Body) -> SpeechRequest:
-    fields, unknown = lenient_fields_of(SpeechFields, body)
+    fields, unknown = parse_lenient_fields(SpeechFields, body)
     is_clone = fields.voice_mode == "clone"
     name = fields.reference_audio_filename if is_clone else fields.predefined_voice_id
     return services.speech.build_request(
@@ -133,7 +133,7 @@ def _read_tts_server(services: Services, body: Body) -> SpeechRequest:
 
 
 def _read_xtts(services: Services, body: Body) -> SpeechRequest:
-    fields, unknown = lenient_fields_of(XttsFields, body)
+    fields, unknown = parse_lenient_fields(XttsFields, body)
     return services.speech.build_request(
         fields.text,
         _find_voice(services, fields.speaker_wav),
@@ -144,7 +144,7 @@ def _read_xtts(services: Services, body: Body) -> SpeechRequest:
 
 
 def _read_coqui(services: Services, body: Body) -> SpeechRequest:
-    fields, unknown = lenient_fields_of(CoquiFields, body)
+    fields, unknown = parse_lenient_fields(CoquiFields, body)
     voice_id = _decode_voice_id(fields.speaker_embedding)
     return services.speech.build_request(
         fields.text,
@@ -273,7 +273,7 @@ def add_xtts(routes: APIRouter, services: Services) -> None:
         codes = {name: code for code, name in spoken_languages(voices).items()}
         return JSONResponse({"languages": codes})
 
-    @routes.post("/set_tts_settings", openapi_extra=form_schema(LenientCall))
+    @routes.post("/set_tts_settings", openapi_extra=form_schema(LenientFields))
     async def settings(request: Request) -> Response:
         """xtts-api-server: accepted and ignored; one client cannot change the sound of others."""
         async with voices.read_body(request) as body:

@@ -32,7 +32,7 @@ from chatterbox.errors import (
 from chatterbox.server.body import until_first
 from chatterbox.server.dialect import Bind, Dialect, Services
 from chatterbox.server.request_log import STALL_S
-from chatterbox.server.schemas import LenientCall, Name, Text
+from chatterbox.server.schemas import LenientFields, Name, Text
 from chatterbox.server.socket_server import MAX_FRAME_BYTES
 from chatterbox.server.voice_service import to_json
 from chatterbox.voices.names import VoiceInfo
@@ -107,13 +107,13 @@ def _length(header: dict[str, Any], name: str) -> int:
     return length
 
 
-class Voice(LenientCall):
+class Voice(LenientFields):
     """A voice by name. Its language, if any, is ignored."""
 
     name: Name | None = None
 
 
-class Synthesize(LenientCall):
+class Synthesize(LenientFields):
     """`synthesize`, `synthesize-start` and `synthesize-chunk`."""
 
     text: Text = ""

@@ -78,8 +78,8 @@ def _header_word(name: str) -> str:
     return excerpt(name).replace(",", "\\x2c").replace(" ", "\\x20") or '""'
 
 
-M = TypeVar("M", bound="Call")
-L = TypeVar("L", bound="LenientCall")
+M = TypeVar("M", bound="CallFields")
+L = TypeVar("L", bound="LenientFields")
 SEED_LIMIT = 2**32
 """Seeds are below this: every client language can hold them."""
 MAX_NAME_CHARS = 256
@@ -103,19 +103,19 @@ SampleRate = Annotated[int, Field(json_schema_extra={"enum": list(USUAL_RATES_HZ
 Transcript = Annotated[str, Field(max_length=1000), BeforeValidator(_check_unicode)]
 
 
-class Call(BaseModel):
-    """Base of a native call's fields. Unknown fields are errors, so that typos are noticed."""
+class CallFields(BaseModel):
+    """Base of a call's fields. Unknown fields are errors, so that typos are noticed."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
     )
 
 
-class NoFields(Call):
+class NoFields(CallFields):
     """Fields of a call that takes only a file."""
 
 
-class LenientCall(Call):
+class LenientFields(CallFields):
     """Base of a dialect's fields. Unknown fields are reported as ignored."""
 
     model_config = ConfigDict(extra="ignore")
@@ -128,7 +128,7 @@ ModelName = Annotated[
 ]
 
 
-class SpokenCall(LenientCall):
+class LenientSpeechFields(LenientFields):
     """Base of the fields of a dialect's speech call. Unknown fields that would hold a recording to
     clone are refused."""
 
@@ -151,11 +151,11 @@ class Sampling(BaseModel):
         return {name: getattr(self, name) for name in SAMPLING}
 
 
-class SamplingFields(Sampling, SpokenCall):
+class SamplingFields(Sampling, LenientSpeechFields):
     """Base of the fields of a dialect's speech call with sampling parameters."""
 
 
-class SpeechFields(Sampling, Call):
+class SpeechFields(Sampling, CallFields):
     """The fields of `/tts` and `/tts/json`."""
 
     text: Text = Field(description="Text to speak")
@@ -206,7 +206,7 @@ def random_seed() -> int:
     return random.randrange(SEED_LIMIT)
 
 
-def fields_of(kind: type[M], body: Body) -> M:
+def parse_fields(kind: type[M], body: Body) -> M:
     """Validate a native call's body. JSON values must have the right type; a form's strings are
     converted, and empty ones count as absent. Raises UnknownField, InvalidText and InvalidValue."""
     given = body.fields
@@ -223,7 +223,7 @@ def fields_of(kind: type[M], body: Body) -> M:
     return fields
 
 
-def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
+def parse_lenient_fields(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
     """Validate and convert a dialect's body. Returns the fields, and the names of unknown fields.
 
     Nulls, and a form's empty strings, count as absent. Raises InvalidText, InvalidValue, and
@@ -239,7 +239,7 @@ def lenient_fields_of(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]:
     known = {name for alias in aliases if isinstance(alias, AliasChoices) for name in alias.choices}
     known |= kind.model_fields.keys() | kind.harmless
     unknown = tuple(name for name in given if name not in known)
-    if issubclass(kind, SpokenCall):
+    if issubclass(kind, LenientSpeechFields):
         for name in unknown:
             if given[name] and names_recording(name):
                 raise UnknownField(

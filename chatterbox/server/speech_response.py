@@ -27,9 +27,9 @@ from chatterbox.server.request_log import AccessRecord, record_of
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
     SpeechFields,
-    fields_of,
     form_schema,
     ignored_header,
+    parse_fields,
 )
 from chatterbox.server.speech_service import RECORDING_FIELD, SpeechService
 from chatterbox.text.markup import unknown_tags
@@ -255,7 +255,7 @@ def speech_router(service: SpeechService, readers: Sequence[TtsJsonReader] = ())
 
 def _read_request(service: SpeechService, body: Body) -> tuple[SpeechRequest, bool]:
     """Return the request, and whether its audio is to be streamed. Raises InvalidValue."""
-    fields = fields_of(SpeechFields, body)
+    fields = parse_fields(SpeechFields, body)
     if body.file is not None:
         body.file.transcript = fields.transcript
         if fields.voice_id is not None:

@@ -11,16 +11,16 @@ from chatterbox.errors import VoiceNotFound, excerpt
 from chatterbox.server.body import Body
 from chatterbox.server.multipart import Upload
 from chatterbox.server.schemas import (
-    Call,
-    LenientCall,
+    CallFields,
+    LenientFields,
     Name,
     NoFields,
     Text,
     Transcript,
-    fields_of,
     file_route,
     form_schema,
-    lenient_fields_of,
+    parse_fields,
+    parse_lenient_fields,
     query_schema,
 )
 from chatterbox.server.voice_service import VoiceService, answer_upload
@@ -31,14 +31,14 @@ FILE = "voice_file"
 MAX_PAGE = 1000
 
 
-class PageFields(LenientCall):
+class PageFields(LenientFields):
     """Query of `/voices`: a page of the list, or by default all of it."""
 
     after: Name | None = None
     limit: int | None = Field(None, ge=1, le=MAX_PAGE)
 
 
-class RegisterFields(Call):
+class RegisterFields(CallFields):
     """Fields of `/voices/register` beside `voice_file`."""
 
     name: Name | None = Field(None, description="Name for the voice")
@@ -47,13 +47,13 @@ class RegisterFields(Call):
     )
 
 
-class NameFields(Call):
+class NameFields(CallFields):
     """Fields of `/voices/{voice_id}/name`."""
 
     name: Name = Field(description="The new name")
 
 
-class DescriptionFields(Call):
+class DescriptionFields(CallFields):
     """Fields of `/voices/{voice_id}/description`."""
 
     description: Text = Field(
@@ -69,7 +69,7 @@ def voice_router(voices: VoiceService) -> APIRouter:
     async def list_voices(request: Request) -> Response:
         """List the built-in voices, then the others from oldest to newest. With `limit`, one page
         of them, which begins behind the voice with the id `after`."""
-        fields, _ = lenient_fields_of(PageFields, Body(dict(request.query_params)))
+        fields, _ = parse_lenient_fields(PageFields, Body(dict(request.query_params)))
 
         def render(infos: list[VoiceInfo]) -> dict[str, Any]:
             bodies = [info.as_json() for info in infos]
@@ -85,14 +85,14 @@ def voice_router(voices: VoiceService) -> APIRouter:
         """Make a voice of a recording. The same recording has the same id; 201 when it is new."""
 
         async def work(body: Body, upload: Upload) -> Response:
-            fields = fields_of(RegisterFields, body)
+            fields = parse_fields(RegisterFields, body)
             upload.transcript = fields.transcript
             info, is_new = await voices.register(upload, fields.name)
             message = "The voice is registered." if is_new else "This recording was known already."
             return _response(info, message, status=201 if is_new else 200)
 
         return await answer_upload(
-            request, voices, FILE, work, check=partial(fields_of, RegisterFields)
+            request, voices, FILE, work, check=partial(parse_fields, RegisterFields)
         )
 
     @router.post("/voices/import", openapi_extra=form_schema(NoFields, file=FILE))
@@ -103,7 +103,7 @@ def voice_router(voices: VoiceService) -> APIRouter:
             info = await voices.run_on_engine(lambda engine: engine.voices.import_(upload.read()))
             return _response(info, "The voice is imported.")
 
-        check = partial(fields_of, NoFields)
+        check = partial(parse_fields, NoFields)
         return await answer_upload(request, voices, FILE, work, check=check, max_bytes=MAX_BYTES)
 
     @router.get("/voices/{voice_id}")
@@ -141,7 +141,7 @@ def _add_names(router: APIRouter, voices: VoiceService) -> None:
         """Rename a voice. Its old name is free again."""
         rename = voices.library.rename
         async with voices.read_body(request) as body:
-            fields = fields_of(NameFields, body)
+            fields = parse_fields(NameFields, body)
         return _response(await voices.run(rename, voice_id, fields.name), "The voice is renamed.")
 
     @router.put("/voices/{voice_id}/description", openapi_extra=form_schema(DescriptionFields))
@@ -149,7 +149,7 @@ def _add_names(router: APIRouter, voices: VoiceService) -> None:
         """Set a voice's description, which the list shows."""
         describe = voices.library.describe
         async with voices.read_body(request) as body:
-            note = fields_of(DescriptionFields, body).description
+            note = parse_fields(DescriptionFields, body).description
         return _response(await voices.run(describe, voice_id, note), "The description is set.")
 
     @router.put("/voices/{voice_id}/aliases/{alias}")

@@ -2,7 +2,12 @@
 
 from chatterbox.dialects.llama_server import Fields
 from chatterbox.server.body import Body
-from chatterbox.server.schemas import IGNORED_HEADER, MAX_NAMED, ignored_header, lenient_fields_of
+from chatterbox.server.schemas import (
+    IGNORED_HEADER,
+    MAX_NAMED,
+    ignored_header,
+    parse_lenient_fields,
+)
 
 
 def test_names_are_listed_once_in_order():
@@ -29,6 +34,6 @@ def test_number_of_names_is_limited():
 
 def test_field_under_an_alias_is_not_ignored():
     body = Body({"prompt": "Hello.", "n_predict": 20, "n_probs": 0}, typed=True)
-    fields, unknown = lenient_fields_of(Fields, body)
+    fields, unknown = parse_lenient_fields(Fields, body)
     assert fields.max_tokens == 20
     assert unknown == ("n_probs",)

@@ -42,12 +42,12 @@ from chatterbox.server.model_pool import use_model
 from chatterbox.server.request_log import record_of
 from chatterbox.server.schemas import (
     SOUND_ROUTE,
-    LenientCall,
+    LenientFields,
+    LenientSpeechFields,
     Name,
-    SpokenCall,
     Text,
     form_schema,
-    lenient_fields_of,
+    parse_lenient_fields,
     query_schema,
 )
 from chatterbox.server.speech_response import (
@@ -103,11 +103,11 @@ class VoiceSettings(BaseModel):
 OutputFormat = Annotated[Name, Field(json_schema_extra={"enum": list(OUTPUT_FORMATS)})]
 
 
-class FormatQuery(LenientCall):
+class FormatQuery(LenientFields):
     output_format: OutputFormat = DEFAULT_OUTPUT_FORMAT
 
 
-class SpeechFields(SpokenCall):
+class SpeechFields(LenientSpeechFields):
     text: Text
     model_id: Name | None = None
     language_code: Name | None = None
@@ -282,7 +282,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 def _build_request(
     services: Services, request: Request, voice_id: str, body: Body
 ) -> SpeechRequest:
-    fields, unknown = lenient_fields_of(SpeechFields, body)
+    fields, unknown = parse_lenient_fields(SpeechFields, body)
     ignored = [name for name in unknown if body.fields[name] not in HARMLESS.get(name, ())]
     settings = fields.voice_settings or VoiceSettings()
     extra = (settings.model_extra or {}).items()

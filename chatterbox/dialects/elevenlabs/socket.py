@@ -23,7 +23,7 @@ from chatterbox.engine.speech_stream import SpeechRequest
 from chatterbox.errors import ChatterboxError, IdleTimeout, Overloaded, VoiceNotFound
 from chatterbox.server.body import until_first
 from chatterbox.server.dialect import Services
-from chatterbox.server.schemas import MAX_NAME_CHARS, LenientCall, Text, random_seed
+from chatterbox.server.schemas import MAX_NAME_CHARS, LenientFields, Text, random_seed
 from chatterbox.server.socket_server import Socket, close_code
 
 SINGLE_PATH = "/v1/text-to-speech/{voice_id}/stream-input"
@@ -33,7 +33,7 @@ _STOPS = (".", "!", "?", "…")
 _ERROR_WORDS = {IdleTimeout: "input_timeout_exceeded", Overloaded: "system_busy"}
 
 
-class Query(LenientCall):
+class Query(LenientFields):
     output_format: OutputFormat | None = None
     inactivity_timeout: float = Field(
         20, gt=0, le=180, description="Seconds without a message, then close"
@@ -43,13 +43,13 @@ class Query(LenientCall):
     seed: int | None = Field(None, description="Same seed, same speech; random by default")
 
 
-class GenerationConfig(LenientCall):
+class GenerationConfig(LenientFields):
     chunk_length_schedule: list[int] = Field(
         default=[], max_length=32, description="Characters to collect before each part is spoken"
     )
 
 
-class Message(LenientCall):
+class Message(LenientFields):
     """A client's message. Every field is optional and independent of the others."""
 
     text: Text | None = None

@@ -16,11 +16,11 @@ from chatterbox.server.body import Body, BodyLimits
 from chatterbox.server.dialect import Services
 from chatterbox.server.multipart import FileField, Upload
 from chatterbox.server.schemas import (
-    LenientCall,
+    LenientFields,
     Name,
     form_schema,
     ignored_header,
-    lenient_fields_of,
+    parse_lenient_fields,
     query_schema,
 )
 from chatterbox.server.voice_service import FIELDS_BYTES, VoiceService, answer_upload
@@ -33,11 +33,11 @@ SETTINGS = FIXED["settings"]
 """ElevenLabs' defaults, which clients read. The model has no such settings."""
 
 
-class VoiceFields(LenientCall):
+class VoiceFields(LenientFields):
     name: Name
 
 
-class SearchFields(LenientCall):
+class SearchFields(LenientFields):
     search: Name = ""
     page_size: int = Field(PAGE, ge=1, le=MAX_PAGE)
     next_page_token: int = Field(0, ge=0)  # index of the page's first voice
@@ -82,7 +82,7 @@ def _add_lists(routes: APIRouter, services: Services) -> None:
     @routes.get("/v2/voices", openapi_extra=query_schema(SearchFields))
     async def search_voices(request: Request) -> Response:
         """ElevenLabs: search voices by name, alias, id and category, page by page."""
-        fields, unknown = lenient_fields_of(SearchFields, Body(dict(request.query_params)))
+        fields, unknown = parse_lenient_fields(SearchFields, Body(dict(request.query_params)))
         found = await voices.run(_search, await voices.list_all(), fields)
         start = fields.next_page_token
         page = found[start : start + fields.page_size]
@@ -120,7 +120,7 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
         """ElevenLabs: register a recording as a voice. If there are several, the first is used."""
 
         async def work(body: Body, upload: Upload) -> Response:
-            fields, unknown = lenient_fields_of(VoiceFields, body)
+            fields, unknown = parse_lenient_fields(VoiceFields, body)
             info, _ = await voices.register(upload, fields.name)
             answer = {"voice_id": info.voice_id, "requires_verification": False}
             return JSONResponse(answer, headers=ignored_header(_ignored(body, unknown)))
@@ -133,13 +133,13 @@ def _add_changes(routes: APIRouter, voices: VoiceService) -> None:
         rename = voices.library.rename
         recordings = FileField("", voices.max_bytes)  # dropped: a voice keeps its recording
         async with voices.read_body(request, BodyLimits(FIELDS_BYTES, recordings)) as body:
-            fields, unknown = lenient_fields_of(VoiceFields, body)
+            fields, unknown = parse_lenient_fields(VoiceFields, body)
             ignored = (*_ignored(body, unknown), *body.other_files)
         if (await voices.info(voice_id)).name != fields.name:
             await voices.run(rename, voice_id, fields.name)
         return JSONResponse({"status": "ok"}, headers=ignored_header(ignored))
 
-    @routes.post("/v1/voices/{voice_id}/settings/edit", openapi_extra=form_schema(LenientCall))
+    @routes.post("/v1/voices/{voice_id}/settings/edit", openapi_extra=form_schema(LenientFields))
     async def edit_settings(request: Request, voice_id: str) -> Response:
         """ElevenLabs: accepted and ignored; the model has no such settings."""
         async with voices.read_body(request) as body:

@@ -31,7 +31,7 @@ from chatterbox.server.schemas import (
     SamplingFields,
     Text,
     form_schema,
-    lenient_fields_of,
+    parse_lenient_fields,
 )
 from chatterbox.server.speech_response import Framing, SpeechPlan, SpeechResponse, file_response
 from chatterbox.text import CodeBlocks
@@ -124,7 +124,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
     _add_models(routes, services)
 
     def read_plan(body: Body) -> SpeechPlan:
-        fields, unknown = lenient_fields_of(SpeechFields, body)
+        fields, unknown = parse_lenient_fields(SpeechFields, body)
         call = services.speech.build_request(
             fields.input,
             resolve_voice(services, fields.voice, OPENAI_VOICES),

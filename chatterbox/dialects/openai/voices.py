@@ -18,11 +18,11 @@ from chatterbox.server.body import Body
 from chatterbox.server.dialect import Services
 from chatterbox.server.multipart import Upload
 from chatterbox.server.schemas import (
-    LenientCall,
+    LenientFields,
     Name,
     form_schema,
     ignored_header,
-    lenient_fields_of,
+    parse_lenient_fields,
     query_schema,
 )
 from chatterbox.server.voice_service import VoiceService, answer_upload
@@ -34,27 +34,27 @@ PAGE, MAX_PAGE = 20, 100
 """Default and largest `limit` of consents in one answer, as OpenAI has them."""
 
 
-class VoiceFields(LenientCall):
+class VoiceFields(LenientFields):
     name: Name | None = None
     consent: Name | None = None
     type: Literal["audio_sample", "prompt"] = "audio_sample"
 
 
-class TravisvnVoiceFields(LenientCall):
+class TravisvnVoiceFields(LenientFields):
     voice_name: Name
     language: Name | None = None
 
 
-class ConsentFields(LenientCall):
+class ConsentFields(LenientFields):
     name: Name
     language: Name = "en-US"
 
 
-class RenameFields(LenientCall):
+class RenameFields(LenientFields):
     name: Name
 
 
-class PageFields(LenientCall):
+class PageFields(LenientFields):
     after: Name | None = None
     limit: int = Field(PAGE, ge=1, le=MAX_PAGE)
 
@@ -118,14 +118,14 @@ def _add_voices(routes: APIRouter, voices: VoiceService, book: ConsentBook) -> N
         """OpenAI: register a recording as a voice."""
 
         async def work(body: Body, upload: Upload) -> Response:
-            fields, unknown = lenient_fields_of(VoiceFields, body)
+            fields, unknown = parse_lenient_fields(VoiceFields, body)
             is_known = fields.consent is None or await voices.run(book.exists, fields.consent)
             info, _ = await voices.register(upload, fields.name)
             ignored = unknown if is_known else ("consent", *unknown)
             return JSONResponse(voice_body(info), headers=ignored_header(ignored))
 
         def check(body: Body) -> None:
-            if lenient_fields_of(VoiceFields, body)[0].type == "prompt":
+            if parse_lenient_fields(VoiceFields, body)[0].type == "prompt":
                 raise InvalidValue(
                     "Voices are made from recordings here; send `type=audio_sample`.", param="type"
                 )
@@ -152,7 +152,7 @@ def _add_library(routes: APIRouter, voices: VoiceService) -> None:
         """travisvn's Chatterbox API: register a recording as a voice."""
 
         async def work(form: Body, upload: Upload) -> Response:
-            fields, unknown = lenient_fields_of(TravisvnVoiceFields, form)
+            fields, unknown = parse_lenient_fields(TravisvnVoiceFields, form)
             info, _ = await voices.register(upload, fields.voice_name)
             voice = {
                 "id": info.voice_id,
@@ -171,7 +171,7 @@ def _add_library(routes: APIRouter, voices: VoiceService) -> None:
             voices,
             FILE,
             work,
-            check=lambda body: lenient_fields_of(TravisvnVoiceFields, body),
+            check=lambda body: parse_lenient_fields(TravisvnVoiceFields, body),
         )
 
 
@@ -183,7 +183,7 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
         """OpenAI: store a speaker's consent, with the SHA-256 of the recording."""
 
         async def work(body: Body, upload: Upload) -> Response:
-            fields, unknown = lenient_fields_of(ConsentFields, body)
+            fields, unknown = parse_lenient_fields(ConsentFields, body)
             digest = await voices.run_on_engine(lambda _engine: upload.sha256())
             key = current_key.get()
             consent = await voices.run(book.add, fields.name, fields.language, digest, key)
@@ -194,7 +194,7 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
     @routes.get(base, openapi_extra=query_schema(PageFields))
     async def list_consents(request: Request) -> Response:
         """OpenAI: the consents, newest first."""
-        fields, _ = lenient_fields_of(PageFields, Body(dict(request.query_params)))
+        fields, _ = parse_lenient_fields(PageFields, Body(dict(request.query_params)))
         found, has_more = await voices.run(book.page, fields.after, fields.limit)
         body = {
             "object": "list",
@@ -214,7 +214,7 @@ def _add_consents(routes: APIRouter, voices: VoiceService, book: ConsentBook) ->
     async def rename_consent(request: Request, consent_id: str) -> Response:
         """OpenAI: rename a consent."""
         async with voices.read_body(request) as body:
-            fields, _ = lenient_fields_of(RenameFields, body)
+            fields, _ = parse_lenient_fields(RenameFields, body)
         renamed = await voices.run(book.rename, consent_id, fields.name)
         return JSONResponse(consent_body(renamed))
 

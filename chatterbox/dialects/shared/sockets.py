@@ -19,10 +19,10 @@ from chatterbox.errors import (
 )
 from chatterbox.server.body import Body, until_first
 from chatterbox.server.dialect import Services
-from chatterbox.server.schemas import LenientCall, lenient_fields_of
+from chatterbox.server.schemas import LenientFields, parse_lenient_fields
 from chatterbox.server.socket_server import Socket
 
-M = TypeVar("M", bound=LenientCall)
+M = TypeVar("M", bound=LenientFields)
 C = TypeVar("C", bound=IncrementalSpeech)
 MAX_CONTEXTS = 16
 """Open contexts of one socket; more are refused as `overloaded`. ElevenLabs allows 5, which clients
@@ -127,13 +127,13 @@ class ContextSocket(ABC, Generic[C]):
 
 
 def query_fields(kind: type[M], socket: Socket) -> M:
-    """Read the fields of the socket's address. Raises as `lenient_fields_of` does."""
-    return lenient_fields_of(kind, Body(dict(socket.query)))[0]
+    """Read the fields of the socket's address. Raises as `parse_lenient_fields` does."""
+    return parse_lenient_fields(kind, Body(dict(socket.query)))[0]
 
 
 def message_fields(kind: type[M], message: dict[str, Any]) -> M:
-    """Read a decoded message; unknown fields are ignored. Raises as `lenient_fields_of` does."""
-    return lenient_fields_of(kind, Body(message, typed=True))[0]
+    """Read a decoded message; unknown fields are ignored. Raises as `parse_lenient_fields` does."""
+    return parse_lenient_fields(kind, Body(message, typed=True))[0]
 
 
 def unknown_message(kind: object) -> ChatterboxError:
