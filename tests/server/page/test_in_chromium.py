@@ -248,7 +248,7 @@ def test_a_model_with_voices_of_its_own_and_one_that_needs_the_words(
             assert "tara" in visit.text("#voices")
             assert "none can be added" in visit.text("#no-cloning")
             visit.page.click("#about summary")
-            assert "trained with" in visit.text("#about")
+            assert "trained on" in visit.text("#about")
             return
         visit.choose(clip(tmp_path / "me.wav", seconds=4.0))
         visit.page.check("#consent")

@@ -39,7 +39,7 @@ def test_recorded_checked_heard_and_kept_by_keyboard(browser, address, width):
         visit.page.keyboard.press("Enter")
         visit.until("!document.querySelector('#step-2').hidden")
         visit.until("document.querySelector('#clip-facts').textContent.includes('loudest')")
-        assert "It is short" in visit.text("#clip-problems")
+        assert "The recording is short" in visit.text("#clip-problems")
         visit.until("document.activeElement.id === 'use'")
         visit.page.keyboard.press("Enter")
         visit.until("document.activeElement.id === 'name'")
@@ -95,9 +95,9 @@ def test_a_stretch_is_chosen_and_only_that_is_sent(browser, address, tmp_path, w
 def test_what_is_wrong_with_a_recording_is_said_before_it_is_sent(browser, address, tmp_path):
     speech, rate = soundfile.read(clip(tmp_path / "a.wav", seconds=6))
     cases = {
-        "silent": (np.zeros(5 * rate), "Nothing is to be heard", False),
+        "silent": (np.zeros(5 * rate), "The recording is silent", False),
         "short": (speech[: rate // 2], "too short", False),
-        "overdriven": (np.clip(20 * speech, -1, 1), "overdriven", True),
+        "clipped": (np.clip(20 * speech, -1, 1), "clipped", True),
         "quiet": (speech / np.abs(speech).max() * 0.05, "very quiet", True),
     }
     with Visit(browser, address).ready() as visit:
