@@ -173,7 +173,9 @@ def test_export_rename_note_delete_and_import(browser, address, tmp_path):
         entry.get_by_text("Note").click()
         visit.page.keyboard.type("calm, for the news")
         visit.page.keyboard.press("Enter")
-        visit.until("document.querySelector('#voices-status').textContent.includes('note is kept')")
+        visit.until(
+            "document.querySelector('#voices-status').textContent.includes('description is set')"
+        )
         assert "calm, for the news" in listed.inner_text()
         entry.get_by_text("Delete").click()
         visit.page.keyboard.press("Escape")
