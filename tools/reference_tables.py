@@ -36,18 +36,18 @@ EXPERT = {
     ServerConfig: "Expert: server",
     ClusterConfig: "Expert: replicas",
 }
-"""Settings that `--help` leaves out."""
+"""Groups of the settings that `--help` omits."""
 REPLICAS = "Replicas"
 
 
 def settings() -> str:
-    """In the groups of `--help`, then the others."""
+    """Return a table for each group of `--help`, then for all other settings."""
     fields = {name: config for config in CONFIGS for name in config.model_fields}
     groups = {title: names.split() for title, names in GROUPS.items() if title != REPLICAS}
     groups[REPLICAS] = GROUPS[REPLICAS].split()
     for config, title in EXPERT.items():
         groups[title] = [n for n in fields if fields[n] is config and n not in GROUPED_SETTINGS]
-    header = ["setting", "values", "default", "what it is"]
+    header = ["setting", "values", "default", "description"]
     return "\n\n".join(
         f"## {title}\n\n" + table(header, [setting(fields[name], name) for name in names])
         for title, names in groups.items()
@@ -58,14 +58,15 @@ def settings() -> str:
 def setting(config: type[Settings], name: str) -> list[str]:
     field = config.model_fields[name]
     default = field.get_default(call_default_factory=True)
-    shown = str(default).lower() if isinstance(default, bool) else str(default)
-    shown = "(user data)" if default == default_data_dir() else shown
-    said = " ".join((field.description or "").split()).replace("|", "\\|")
-    return [f"`{name}`", values(config, name), f"`{shown}`" * (shown not in ("None", "")), said]
+    text = str(default).lower() if isinstance(default, bool) else str(default)
+    text = "(user data)" if default == default_data_dir() else text
+    description = " ".join((field.description or "").split()).replace("|", "\\|")
+    shown_default = "" if text in ("None", "") else f"`{text}`"
+    return [f"`{name}`", values(config, name), shown_default, description]
 
 
 def values(config: type[Settings], name: str) -> str:
-    """The choices, or the bounds with their unit."""
+    """Return a setting's choices, or its bounds with their unit."""
     schema = config.model_json_schema(mode="serialization")["properties"][name]
     schema |= next((kind for kind in schema.get("anyOf", ()) if kind.get("type") != "null"), {})
     if "enum" in schema:
@@ -88,7 +89,7 @@ def values(config: type[Settings], name: str) -> str:
 
 
 def plain(bound: float | None) -> float | None:
-    """0, not 0.0."""
+    """Turn 0.0 into 0."""
     return int(bound) if bound is not None and bound == int(bound) else bound
 
 
@@ -115,7 +116,7 @@ def sockets() -> str:
 
 
 def socket(said: dict[str, Any]) -> str:
-    """One socket: messages of both sides, and an example."""
+    """Return the section of one WebSocket: the messages of both sides and an example."""
     parts = [f"## `{said['path']}`", f"{said['description']} {said['encoding']}."]
     if said["query"]["properties"]:
         parts.append(f"In the address: {fields(said['query'])}.")
@@ -134,7 +135,7 @@ def shown(message: Any) -> str:
 
 
 def fields(schema: dict[str, Any]) -> str:
-    """`name` (what it is), …"""
+    """List fields as `name` (description), …"""
     return ", ".join(
         f"`{name}`" + (f" ({said})" if (said := field.get("description")) else "")
         for name, field in schema.get("properties", {}).items()
@@ -160,43 +161,43 @@ def app() -> FastAPI:
 PAGES = {
     "calls": (
         "Calls",
-        "Every route and socket. `/docs` on a running server has the fields of each.",
+        "Every route and WebSocket. `/docs` on a running server documents their fields.",
         calls,
     ),
     "settings": (
         "Settings",
         "Set by flag (`./run.sh --max-sequences 8`), environment "
-        "(`CHATTERBOX_MAX_SEQUENCES=8`) or `.env`, in that order.\n"
-        "A wrong value is one line on standard error and exit code 2. The groups are those of "
-        "`--help`; `--help-all` has all.",
+        "(`CHATTERBOX_MAX_SEQUENCES=8`) or `.env`, in that order of precedence.\n"
+        "An invalid value prints one line on standard error and exits with code 2. The groups are "
+        "those of `--help`; `--help-all` lists all settings.",
         settings,
     ),
     "sockets": (
         "Sockets",
-        "The messages on each WebSocket. In examples `>` is from the client, `<` from the server.\n"
-        "`/docs` on a running server has types, bounds and defaults of the fields. "
-        "Bounds, close codes and\nwhere text is cut: [dialects.md](dialects.md#sockets).",
+        "The messages on each WebSocket. In the examples, `>` marks the client's messages and `<` "
+        "the server's.\n`/docs` on a running server lists types, bounds and defaults of fields. "
+        "For limits, close codes and\nwhere text is split, see [dialects.md](dialects.md#sockets).",
         sockets,
     ),
     "errors": (
         "Errors",
-        "Native calls answer errors as "
+        "Native calls return errors as "
         '`{"error": {"message", "type", "code", "param", "request_id"}}`;\n'
-        "each dialect has the shape that its clients read, with the same status and code.",
+        "each dialect uses the shape that its clients expect, with the same status and code.",
         errors,
     ),
     "metrics": (
         "Metrics",
-        "`/metrics` answers JSON, or Prometheus text when `Accept` asks for `text/plain`.\n"
-        "These are Prometheus' names; a histogram's end in `_bucket`, `_sum` and `_count`.\n"
-        "Scrape config, alerts and a dashboard: [monitoring.md](../run/monitoring.md).",
+        "`/metrics` returns JSON, or Prometheus text if `Accept` requests `text/plain`.\n"
+        "The names are Prometheus names; histograms end in `_bucket`, `_sum` and `_count`.\n"
+        "[monitoring.md](../run/monitoring.md) has a scrape config, alerts and a dashboard.",
         metrics,
     ),
 }
 
 
 def pages() -> dict[Path, str]:
-    """Each page's path and what is in it."""
+    """Return the content of each page by path."""
     note = "<!-- Made by tools/reference_tables.py. -->"
     return {
         DIRECTORY / f"{name}.md": f"{note}\n# {title}\n\n{lead}\n\n{table_of()}\n"

@@ -57,7 +57,7 @@ class ServerConfig(Settings):
     """Longest duration of one engine step before the process exits to be restarted; more tolerates
     slow machines and detects a hang later"""
     drain_timeout_s: float = Field(20, ge=0, le=3600)
-    """Longest that running requests may take to finish at shutdown; more cuts off fewer requests
+    """Longest time that running requests get to finish at shutdown; more cuts off fewer requests
     and stops later"""
     shutdown_delay_s: float = Field(0, ge=0, le=300)
     """Keep serving this long at shutdown while reporting not ready, so that load balancers stop
@@ -71,8 +71,8 @@ class ServerConfig(Settings):
     """Maximum number of concurrent requests of one key; more leaves less for other keys; unset
     means no limit for a single key, and three quarters of the places with several keys"""
     max_characters_per_key: int | None = Field(None, ge=1)
-    """Maximum number of characters in work at once for one key; more leaves less for other keys;
-    unset means no limit"""
+    """Maximum number of characters in progress at once for one key; more leaves less for other
+    keys; unset means no limit"""
     allowed_hosts: str = Field("", pattern=r"^(\*|[\w.-]+(, *[\w.-]+)*)?$")
     """Host names that requests may use for this server, comma-separated; * allows any"""
     body_memory_mb: int = Field(64, ge=1, le=1_000_000)

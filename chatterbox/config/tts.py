@@ -165,8 +165,8 @@ class TTSConfig(Settings):
     """Orpheus: form of the prompt; trained is as in the training data; package is as the authors'
     package sends it, with a second begin-of-text token"""
     max_inflight_segments: int = Field(3, ge=1, le=64)
-    """Maximum number of segments of one request in work at once; more finishes long texts sooner
-    and leaves less for other requests"""
+    """Maximum number of segments of one request in progress at once; more finishes long texts
+    sooner and leaves less for other requests"""
 
     # --- text
     first_segment_words: int | None = Field(None, ge=1, le=1000)
