@@ -26,7 +26,7 @@ from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.config import TTSConfig
 from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.sampler import Sampler, Sampling, uniforms
-from chatterbox.engine.sequence import Outbox, PlaybackClock, SegmentRequest, Take
+from chatterbox.engine.sequence import Outbox, PlaybackClock, Sequence, Take
 from chatterbox.engine.stats import Counters
 from chatterbox.families.base import Voice
 from chatterbox.families.load import load_model
@@ -87,8 +87,8 @@ class Endless:
 class Silence:
     """Codes become nothing."""
 
-    def open(self, job: SegmentRequest, retries: int = 0) -> Take:
-        return Take(job, retries)
+    def open(self, sequence: Sequence) -> Take:
+        return Take(sequence.retries)
 
     def wake(self) -> None:
         pass
@@ -133,7 +133,7 @@ def overhead_ms(
     endless = Endless(model.language_model, family.tokens.stop, made)
     loop = GenerationLoop(endless, Silence(), Counters(), family)
     jobs = [
-        SegmentRequest(
+        Sequence(
             voice=voice,
             prompt=model.prompts.prompt(PHRASE, voice),
             text_chars=1000,  # so that the guard's budget is never met

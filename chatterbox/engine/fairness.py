@@ -1,119 +1,117 @@
-"""Priorities where language model and decoder share a CPU: who runs now, and who waits for whom.
+"""Priorities where language model and decoder share a CPU: which sequences run and which wait.
 
-On a CPU a step takes the longer the more sequences it has, and windows follow each other, so that
-everybody waits for everybody. Three rules, two with an account of the time they lend, so that
-nobody starves:
+On a CPU a step takes longer the more sequences it has, and windows are decoded one after another,
+so every sequence delays the others. Three rules decide who goes first. Two of them keep an account
+of the time they take from others, so that nobody starves:
 
-* while somebody waits for a first sound, sequences with sound in hand, and those that nobody
-  listens to, let it go first;
-* a later segment of a request waits where its work would leave a listener short of sound;
-* a tenant that has more than twice as much in work as another lets that go first in all that it
-  needs now: whoever floods is slow by itself.
+* While a listener waits for a first sound, sequences whose listener has sound in hand, and those
+  without a listener, wait.
+* A later segment of a request waits while its work would leave a listener short of sound.
+* A tenant with more than twice as much in work as another waits for that one.
 
-Both loops ask one `PrioritySnapshot`. It computes what is asked, and nothing for a lone segment.
+Both loops ask a `PrioritySnapshot`, which computes only what is asked.
 """
 
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from chatterbox.engine.sequence import LOW_BUFFER_S, PlaybackClock, SegmentRequest
+from chatterbox.engine.sequence import LOW_BUFFER_S, PlaybackClock, Sequence
 from chatterbox.engine.windows import LatencyModel
 
 MAX_DEFICIT_S = 1.0
-"""So long the others may be kept waiting at once: three times what a first sound's steps take at
-full size on two cores."""
+"""Longest time that others may be kept waiting at once: three times what the steps before a first
+sound take with the full-size model on two cores."""
 FIRST_AUDIO_SHARE = 1 / 4
-"""Of the cores' time that may go to first sounds alone, where there is always one."""
+"""Share of the cores' time that first sounds may take from others in the long run."""
 TENANT_SHARE = 1 / 2
-"""Of the cores' time that may go to tenants with little in work alone, where one has much."""
+"""Share of the cores' time that tenants within their quota may take from those over it."""
 QUOTA_RATIO = 2
-"""Times as much in work as who has least of those that need something: more is over the quota."""
+"""A tenant is over its quota with more than this many times the work of the least busy tenant that
+needs something now."""
 SPARE_S = 0.3
-"""Sound that every listener keeps beyond what the next window takes before later segments get any
-of the cores' time: enough for a few steps, and for a window that takes longer than expected."""
+"""Sound that every listener must have beyond the duration of the next window before later segments
+are worked on: enough for a few steps, and for a window that takes longer than expected."""
 
 
-def awaits_first_audio(request: SegmentRequest) -> bool:
-    """Whether a listener waits for its first sound."""
-    return request.index == 0 and request.playback.awaits_first
+def awaits_first_audio(sequence: Sequence) -> bool:
+    """Whether a listener is waiting for this segment as the first sound."""
+    return sequence.index == 0 and sequence.playback.awaits_first
 
 
-def has_buffer(request: SegmentRequest, now_s: float) -> bool:
-    """Whether nobody would notice if it waited for a moment."""
-    if request.playback.awaits_first:
-        return request.index > 0  # what comes after a first sound
-    return request.playback.buffered_s(now_s) > LOW_BUFFER_S
+def has_buffer(sequence: Sequence, now_s: float) -> bool:
+    """Whether a short delay of this segment would go unnoticed."""
+    if sequence.playback.awaits_first:
+        return sequence.index > 0  # it plays after the first sound
+    return sequence.playback.buffered_s(now_s) > LOW_BUFFER_S
 
 
 @dataclass(eq=False)
 class PrioritySnapshot:
-    """Who goes before whom, at one moment. Nothing is computed before it is asked for."""
+    """Priorities at one moment."""
 
-    all: Sequence[SegmentRequest]  # that are in work
-    runnable: Sequence[SegmentRequest]  # what can be gone on with, and waited for
+    all: list[Sequence]  # segments in work
+    runnable: list[Sequence]  # those that can go on now
     now_s: float
-    may_delay_buffered: bool  # whether those with a buffer may be asked to wait
-    may_delay_quota: bool  # whether those over their quota may
+    may_delay_buffered: bool  # whether the account of first sounds allows it
+    may_delay_quota: bool  # whether the account of tenants allows it
 
     @property
     def crowded(self) -> bool:
         """Whether any tenant is over its quota."""
         return len(self.all) > 1 and max(self._in_work.values()) > self._quota
 
-    def in_work(self, request: SegmentRequest) -> int:
-        """How much the request's tenant has."""
-        return self._in_work[request.tenant]
+    def in_work(self, sequence: Sequence) -> int:
+        """Number of segments in work of the segment's tenant."""
+        return self._in_work[sequence.tenant]
 
-    def over_quota(self, request: SegmentRequest) -> bool:
-        """Whether the request's tenant is over its quota."""
-        return len(self.all) > 1 and self.in_work(request) > self._quota
+    def over_quota(self, sequence: Sequence) -> bool:
+        """Whether the segment's tenant is over its quota."""
+        return len(self.all) > 1 and self.in_work(sequence) > self._quota
 
-    def must_yield(self, request: SegmentRequest) -> bool:
-        """Whether it waits since its tenant is over the quota."""
-        return self.may_delay_quota and self.over_quota(request)
+    def must_yield(self, sequence: Sequence) -> bool:
+        """Whether the segment waits because its tenant is over the quota."""
+        return self.may_delay_quota and self.over_quota(sequence)
 
-    def must_wait(self, request: SegmentRequest) -> bool:
-        """Whether others go first, if there is anything that they can do now."""
-        return self.must_yield(request) or (
-            self.someone_awaits_first and has_buffer(request, self.now_s)
-        )
+    def must_wait(self, sequence: Sequence) -> bool:
+        """Whether other segments go first, if they can go on now."""
+        return self.must_yield(sequence) or (self.awaits_first and has_buffer(sequence, self.now_s))
 
-    def may_not_begin(self, request: SegmentRequest, takes_s: float) -> bool:
-        """Whether it is not to be prefilled yet, which takes so long."""
+    def may_not_begin(self, sequence: Sequence, work_s: float) -> bool:
+        """Whether the segment should not be prefilled yet, which takes `work_s`."""
         return (
-            (self.someone_awaits_first and request.index > 0)
-            or self.must_wait(request)
-            or self.too_early(request, takes_s)
+            (self.awaits_first and sequence.index > 0)
+            or self.must_wait(sequence)
+            or self.too_early(sequence, work_s)
         )
 
-    def may_step(self, request: SegmentRequest) -> bool:
-        """Whether it waits for first sounds at most."""
-        return not (self.too_early(request, 0.0) or self.must_yield(request))
+    def may_step(self, sequence: Sequence) -> bool:
+        """Whether nothing but a first sound would make the segment wait."""
+        return not (self.too_early(sequence, 0.0) or self.must_yield(sequence))
 
-    def too_early(self, request: SegmentRequest, takes_s: float) -> bool:
-        """Whether it is a later segment of its request, and work of so many seconds for it would
-        leave some listener short of sound."""
-        if not request.index or not request.playback.live:
+    def too_early(self, sequence: Sequence, work_s: float) -> bool:
+        """Whether this is a later segment of its request, and `work_s` seconds of work on it would
+        leave a listener short of sound."""
+        if not sequence.index or not sequence.playback.live:
             return False
-        if request.index <= self._earliest.get(request.playback, request.index):
+        if sequence.index <= self._earliest.get(sequence.playback, sequence.index):
             return False
-        return self._least_spare_s < takes_s + SPARE_S
+        return self._least_spare_s < work_s + SPARE_S
 
     @cached_property
-    def someone_awaits_first(self) -> bool:
-        """Whether those with a buffer wait."""
+    def awaits_first(self) -> bool:
+        """Whether a first sound goes before segments with sound in hand."""
         return self.may_delay_buffered and any(
-            awaits_first_audio(request) and not self.must_yield(request)
-            for request in self.runnable
+            awaits_first_audio(sequence) and not self.must_yield(sequence)
+            for sequence in self.runnable
         )
 
     @cached_property
     def _in_work(self) -> Counter[object]:
-        return Counter(request.tenant for request in self.all)
+        return Counter(sequence.tenant for sequence in self.all)
 
     @cached_property
     def _quota(self) -> float:
@@ -126,7 +124,7 @@ class PrioritySnapshot:
 
     @cached_property
     def _earliest(self) -> dict[PlaybackClock, int]:
-        """Segment of each request."""
+        """Index of the earliest segment of each sequence."""
         latest_first = sorted(self.runnable, key=lambda one: -one.index)
         return {one.playback: one.index for one in latest_first}
 
@@ -138,53 +136,52 @@ class PrioritySnapshot:
 
 @dataclass
 class DeficitCounter:
-    """Time lent by others, and repaid by the time they have."""
+    """Account of the time that one kind of work has taken from others."""
 
-    share: float  # of the time, lent in the long run
+    share: float  # of the time that it may take in the long run
     owed_s: float = 0.0
 
     @property
     def open(self) -> bool:
-        """Whether more may be lent."""
+        """Whether more may be taken."""
         return self.owed_s < MAX_DEFICIT_S
 
     def charge(self, took_s: float) -> None:
-        """The others were left out for so long."""
+        """Others waited for `took_s`."""
         self.owed_s += took_s
 
     def repay(self, took_s: float) -> None:
-        """The others had so much."""
+        """Others worked for `took_s`."""
         self.owed_s = max(0.0, self.owed_s - took_s * self.share / (1 - self.share))
 
 
 class FairScheduler:
-    """All that is in work, and the two accounts, for language model and decoder alike."""
+    """The segments in work and the two accounts, shared by both loops. Thread-safe."""
 
     def __init__(self, *, shared: bool) -> None:
-        """`shared`: cores are; on a GPU a step takes as long for all, and nobody waits."""
-        self.newcomers: Callable[[], list[SegmentRequest]] = list
-        """Whoever has come and was not seen to yet. Any thread may ask."""
+        """`shared`: both loops use the same cores. Otherwise nobody ever waits."""
+        self.newcomers: Callable[[], list[Sequence]] = list
+        """Returns segments submitted but not yet received. Any thread may call."""
         self._shared = shared
         self._lock = threading.Lock()
-        self._requests: list[SegmentRequest] = []
+        self._sequences: list[Sequence] = []
         self.first_audio = DeficitCounter(FIRST_AUDIO_SHARE)
         self.tenants = DeficitCounter(TENANT_SHARE)
         self._step_cost = LatencyModel()  # by sequences
-        self._heard = 0  # sequences of the last step whose sound comes next
-        self._decoder_idle: tuple[float, DeficitCounter] | None = None  # since when, on which
+        self._current = 0  # segments of the last step that play now or next
+        self._decoder_idle: tuple[float, DeficitCounter] | None = None  # since when, and which
 
-    def enter(self, request: SegmentRequest) -> None:
-        """It is in work until its outbox has an end or its reader leaves."""
-        self._in_work()  # so that the list does not grow where nobody asks it
+    def add(self, sequence: Sequence) -> None:
+        """Count a segment as in work until its outbox is ended or closed."""
+        self._in_work()  # drops ended ones, so that the list cannot grow
         with self._lock:
-            self._requests.append(request)
+            self._sequences.append(sequence)
 
     @property
     def contended(self) -> bool:
-        """Whether there is anybody to be fair to: several segments in work, or time that is owed.
-        Otherwise a snapshot has nothing to say."""
+        """Whether priorities matter: several segments are in work, or an account is not settled."""
         return self._shared and (
-            len(self._requests) > 1
+            len(self._sequences) > 1
             or self._decoder_idle is not None
             or self.first_audio.owed_s > 0
             or self.tenants.owed_s > 0
@@ -192,11 +189,11 @@ class FairScheduler:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in work."""
+        """Whether no segment is in work."""
         return not self._in_work()
 
-    def snapshot(self, runnable: Iterable[SegmentRequest], now_s: float) -> PrioritySnapshot:
-        """Now. `runnable`: what can be gone on with; newcomers always can."""
+    def snapshot(self, runnable: Iterable[Sequence], now_s: float) -> PrioritySnapshot:
+        """Priorities now. `runnable`: segments that can go on; newcomers are added."""
         candidates, in_work = [*runnable, *self.newcomers()], self._in_work()
         others = self._shared and (len(candidates) > 1 or len(in_work) > 1)
         return PrioritySnapshot(
@@ -207,52 +204,54 @@ class FairScheduler:
             may_delay_quota=others and self.tenants.open,
         )
 
-    def _in_work(self) -> list[SegmentRequest]:
+    def _in_work(self) -> list[Sequence]:
         with self._lock:
-            self._requests = [
-                one for one in self._requests if not (one.outbox.closed or one.outbox.ended)
+            self._sequences = [
+                one for one in self._sequences if not (one.outbox.closed or one.outbox.ended)
             ]
-            return self._requests
+            return self._sequences
 
     @property
     def token_s(self) -> float:
-        """What the next token costs the cores that the decoder needs; 0 where it has its own."""
-        return self._step_cost.estimate().seconds(self._heard) if self._heard else 0.0
+        """Seconds that the next token takes from the decoder's cores; 0 if not shared."""
+        return self._step_cost.estimate().seconds(self._current) if self._current else 0.0
 
-    def learn_step(self, requests: Sequence[SegmentRequest], took_s: float) -> None:
-        """A step of `requests` took so long: what the next token costs the decoder's windows."""
+    def learn_step(self, group: list[Sequence], took_s: float) -> None:
+        """Record the duration of a step, for `token_s`."""
         if self._shared:
-            self._step_cost.add(len(requests), took_s)
-            heard = sum([one.index <= one.playback.segment for one in requests])
-            self._heard = max(heard, 1)
+            self._step_cost.add(len(group), took_s)
+            current = sum([one.index <= one.playback.segment for one in group])
+            self._current = max(current, 1)
 
     def charge_step(
         self,
         snapshot: PrioritySnapshot,
-        requests: Sequence[SegmentRequest],
+        group: list[Sequence],
         took_s: float,
         *,
         buffered_left_out: bool,
     ) -> None:
-        """A step of `requests` took so long."""
+        """Record who worked and who waited during a step. `buffered_left_out`: a sequence waited
+        for a first sound."""
         with self._lock:
-            self._charge_tenants(snapshot, requests, took_s)
+            self._charge_tenants(snapshot, group, took_s)
             if buffered_left_out:
                 self._charge(self.first_audio, took_s)
             else:
                 self.first_audio.repay(took_s)
 
     def charge_windows(
-        self, snapshot: PrioritySnapshot, requests: Sequence[SegmentRequest], took_s: float
+        self, snapshot: PrioritySnapshot, group: list[Sequence], took_s: float
     ) -> None:
-        """Windows of `requests` took so long."""
+        """Record who worked while windows were decoded."""
         with self._lock:
-            self._charge_tenants(snapshot, requests, took_s)
-            if not any(map(awaits_first_audio, requests)):
+            self._charge_tenants(snapshot, group, took_s)
+            if not any(map(awaits_first_audio, group)):
                 self.first_audio.repay(took_s)
 
     def decoder_idle(self, snapshot: PrioritySnapshot, *, must_wait: bool) -> None:
-        """Told again and again while all windows wait for others, and when they do no more."""
+        """Record that all windows wait for others (`must_wait`), or no longer do. The vocoding loop
+        calls this repeatedly while they wait."""
         with self._lock:
             if self._decoder_idle is not None:
                 since_s, account = self._decoder_idle
@@ -263,15 +262,16 @@ class FairScheduler:
                 self._decoder_idle = snapshot.now_s, account
 
     def _charge_tenants(
-        self, snapshot: PrioritySnapshot, requests: Sequence[SegmentRequest], took_s: float
+        self, snapshot: PrioritySnapshot, group: list[Sequence], took_s: float
     ) -> None:
         if not snapshot.crowded:
             return
-        if any(map(snapshot.over_quota, requests)):
+        if any(map(snapshot.over_quota, group)):
             self.tenants.repay(took_s)
         else:
             self._charge(self.tenants, took_s)
 
     def _charge(self, account: DeficitCounter, took_s: float) -> None:
-        if self._decoder_idle is None or self._decoder_idle[1] is not account:  # else it is counted
+        charged_by_idle = self._decoder_idle is not None and self._decoder_idle[1] is account
+        if not charged_by_idle:
             account.charge(took_s)

@@ -1,7 +1,7 @@
-"""Generation loop: receive → prefill one → step all → sample → append (continuous batching).
+"""Generation loop: receive, prefill one, step all, sample, append (continuous batching).
 
-One thread runs it and owns the language model, the slots and the sampler. It meets the other
-threads at its queue, the takes and the outboxes.
+One thread runs the loop and owns the language model, the slots and the sampler. It shares the queue
+of new sequences, the takes and the outboxes with other threads.
 """
 
 import logging
@@ -13,10 +13,10 @@ import numpy as np
 from chatterbox.arrays import F32
 from chatterbox.engine.fairness import FairScheduler
 from chatterbox.engine.model_calls import SplittingBatch, VoiceWarmup
-from chatterbox.engine.runaway import Verdict
+from chatterbox.engine.runaway import RunawayDetector, Verdict
 from chatterbox.engine.sampler import INVALID_ROW, Sampler
 from chatterbox.engine.scheduler import Scheduler
-from chatterbox.engine.sequence import FinishReason, SegmentRequest, Sequence
+from chatterbox.engine.sequence import FinishReason, Sequence
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.threads import CommandQueue, CpuLock, Heartbeat, Wakeup
 from chatterbox.engine.vocoding_loop import VocodingLoop
@@ -26,18 +26,17 @@ from chatterbox.runtime.ort_errors import REQUEST_ERRORS, is_request_error
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN_S = 1.0
-"""Without news, should some have been missed."""
-
-STAND_ASIDE_S = 0.001
-"""Where all that could run waits for others."""
+MAX_SLEEP_S = 1.0
+"""Longest sleep between two looks at the queue, in case a wake-up was lost."""
+YIELD_S = 0.001
+"""Sleep while every sequence that could run waits for others."""
 STOPPED = "The engine has been stopped."
 Outputs = list[tuple[list[Sequence], F32]]
-"""Sequences and their logits [B, vocab], by call of the model."""
+"""For each call of the model: its sequences and their logits [B, vocab]."""
 
 
 class GenerationLoop:
-    """Continuous batching over one language model."""
+    """Generates tokens for all sequences with one language model."""
 
     def __init__(
         self,
@@ -50,13 +49,12 @@ class GenerationLoop:
         fairness: FairScheduler | None = None,
         guarded: bool = True,
     ) -> None:
-        """`cpu`, `fairness`: shared with the vocoding loop. `guarded`: whether tokens that are no
-        speech of their text any more are noticed."""
+        """`cpu`, `fairness`: shared with the vocoding loop. `guarded`: use the runaway detector."""
         self._model, self._family = model, family
         self._cpu = cpu or CpuLock(shared=False)
         self._fairness = fairness or FairScheduler(shared=self._cpu.shared)
         self._vocoder, self._stats = vocoder, counters.part()
-        self._inbox: CommandQueue[SegmentRequest] = CommandQueue()
+        self._inbox: CommandQueue[Sequence] = CommandQueue()
         self._fairness.newcomers = self._inbox.items
         self.warming = VoiceWarmup[Prompt](
             lambda prefix: model.cache_prefix(prefix), lambda: self.idle
@@ -67,24 +65,24 @@ class GenerationLoop:
         self._prefills: SplittingBatch[Sequence, F32] = SplittingBatch(is_request_error)
         self._steps: SplittingBatch[Sequence, F32] = SplittingBatch(is_request_error)
         self.heartbeat = Heartbeat("engine")
-        self._prefill_s = 0.0  # what the last one took
+        self._prefill_s = 0.0  # duration of the last one
         self._wakeup, self._closing = Wakeup(), False
 
     # --- called from other threads
 
-    def submit(self, request: SegmentRequest) -> None:
-        """Queue a segment; its outbox gets everything that follows. Raises EngineDead."""
-        self._fairness.enter(request)
-        self._inbox.put(request)
+    def submit(self, sequence: Sequence) -> None:
+        """Queue a sequence. Its sound, or an error, comes to its outbox. Raises EngineDead."""
+        self._fairness.add(sequence)
+        self._inbox.put(sequence)
         self._wakeup.notify()
 
     def warm(self, prefix: Prompt) -> None:
-        """Have the language model prepare for prompts with this prefix once nothing is in work."""
+        """Cache a voice's prompt prefix when the engine is next idle."""
         self.warming.add(prefix)
         self._wakeup.notify()
 
     def wake(self) -> None:
-        """An outbox was closed or read: look again."""
+        """Look again after an outbox was closed or read."""
         self._wakeup.notify()
 
     @property
@@ -94,7 +92,7 @@ class GenerationLoop:
 
     @property
     def waiting(self) -> int:
-        """Segments without a slot."""
+        """Number of sequences without a slot."""
         return len(self._inbox.items()) + len(self._scheduler.waiting)
 
     @property
@@ -102,43 +100,44 @@ class GenerationLoop:
         """Slots that hold a sequence."""
         return set(self._scheduler.running)
 
-    def requests(self) -> list[SegmentRequest]:
-        """All that are in this loop's hands."""
-        return [*self._inbox.items(), *self._scheduler.requests()]
+    def sequences(self) -> list[Sequence]:
+        """All queued, waiting and running sequences."""
+        return [*self._inbox.items(), *self._scheduler.sequences()]
 
     def close(self) -> None:
-        """Stop after the current step; every open outbox gets an error."""
+        """Stop after the current step. Every open outbox gets an error."""
         self._inbox.shut(EngineDead(STOPPED))
         self._closing = True
         self._wakeup.notify()
 
     def give_up(self, error: ChatterboxError) -> None:
-        """As `close`, for when this thread may hang in a step: it is not waited for."""
+        """Close, and end every outbox now, since the thread may hang in a step."""
         self._inbox.shut(error)
         self.close()
-        for request in self.requests():
-            request.outbox.end(error)
+        for sequence in self.sequences():
+            sequence.outbox.end(error)
 
     # --- the generation thread
 
     def run(self, on_fault: Callable[[BaseException], None]) -> None:
-        """Until closed. A fault of the model ends the loop: `on_fault` is called with it, and only
-        then is told whatever was in work, so that nobody who knows finds the engine alive."""
+        """Run until closed. A fault of the model ends the loop: `on_fault` is called first, and
+        only then the outboxes are ended, so that no client with an error finds the engine alive."""
         try:
             while not self._closing:
                 if not self.step():
-                    self._wakeup.wait(self.heartbeat, LOOK_AGAIN_S)
+                    self._wakeup.wait(self.heartbeat, MAX_SLEEP_S)
             self._end_all(EngineDead(STOPPED))
-        except BaseException as fault:  # noqa: BLE001 - `on_fault` says what it was
+        except BaseException as fault:  # noqa: BLE001 - `on_fault` reports it
             on_fault(fault)
             self._end_all(EngineDead("The engine stopped on a fault and is restarting."))
 
     def step(self) -> bool:
-        """A prefill, then a token for all that may run; False when there was nothing to do."""
+        """Prefill a sequence, then generate a token for all that may run. Returns False if there
+        was nothing to do."""
         self.heartbeat.beat()
         with self._cpu.for_model:  # choose once the cores are free: late arrivals count
             self._receive()
-            prefilled = self._prefill_some()
+            prefilled = self._prefill_waiting()
             outputs = prefilled or self._step_running()
         self._append_tokens(outputs)
         if prefilled:
@@ -150,23 +149,20 @@ class GenerationLoop:
         return bool(prefilled or outputs) or self._wait_for_others() or self._warm_one()
 
     def _receive(self) -> None:
-        """New segments, and those whose reader has left."""
-        while (request := self._inbox.take()) is not None:
-            codec, open_take = self._family.codec, self._vocoder.open
-            self._scheduler.waiting.append(
-                Sequence(request, open_take, codec, guarded=self._guarded)
-            )
+        """Take new sequences from the queue; drop those whose reader has left."""
+        while (sequence := self._inbox.take()) is not None:
+            self._scheduler.waiting.append(sequence)
         for sequence in self._scheduler.drop_cancelled():
             self._stats.cancelled_segments += 1
             self._release(sequence)
 
-    def _prefill_some(self) -> Outputs:
-        """One, so that running sequences do not wait for several; on a GPU, where a step takes as
-        long for one row as for many, further ones as long as nobody would notice."""
+    def _prefill_waiting(self) -> Outputs:
+        """Prefill one sequence, so that running ones are not delayed by several. On a GPU, where a
+        step takes as long for one row as for many, prefill more while no listener would notice."""
         outputs: Outputs = []
-        while self._scheduler.waiting and (more := self._prefill_next()):
-            outputs += more
-            if self._cpu.shared or self._inbox or self._scheduler.hurried(time.monotonic()):
+        while self._scheduler.waiting and (output := self._prefill_next()):
+            outputs += output
+            if self._cpu.shared or self._inbox or self._scheduler.is_hurried(time.monotonic()):
                 break
         return outputs
 
@@ -175,8 +171,10 @@ class GenerationLoop:
         sequence = self._scheduler.admit(self._prefill_s, began_s)
         if sequence is None:
             return []
-        sequence.start_take()
-        self._sampler.begin(sequence.slot, sequence.sampling, sequence.draws)
+        codec = self._family.codec
+        detector = RunawayDetector(sequence.text_chars, codec) if self._guarded else None
+        sequence.start_take(self._vocoder.open, detector)
+        self._sampler.begin(sequence.slot, sequence.take_sampling, sequence.draws)
         outputs = self._prefills.run([sequence], self._prefill, self._fail)
         self._prefill_s = time.monotonic() - began_s
         self._stats.prefill_s += self._prefill_s
@@ -184,7 +182,7 @@ class GenerationLoop:
         return outputs
 
     def _step_running(self) -> Outputs:
-        """One step of all that need not wait for others."""
+        """Step all sequences that need not wait for others."""
         began_s = time.monotonic()
         batch = self._scheduler.next_batch(began_s)
         if not batch:
@@ -196,37 +194,37 @@ class GenerationLoop:
         return outputs
 
     def _prefill(self, sequences: list[Sequence]) -> F32:
-        """Logits [1, vocab] for the first token of one sequence."""
+        """Prefill one sequence. Returns logits [1, vocab] for its first token."""
         (sequence,) = sequences
-        logits = self._model.prefill(sequence.slot, sequence.request.prompt)[None]
+        logits = self._model.prefill(sequence.slot, sequence.prompt)[None]
         sequence.prefilled = True
         return logits
 
     def _step(self, sequences: list[Sequence]) -> F32:
-        """Logits [B, vocab] for the next token of each."""
+        """Append each sequence's last token. Returns logits [B, vocab] for the next ones."""
         tokens = np.array([one.take.tokens[-1] for one in sequences], dtype=np.int64)
         logits = self._model.decode([one.slot for one in sequences], tokens)
         self._stats.steps += 1
         self._stats.stepped_rows += len(sequences)
         whole = len(sequences) == len(self._scheduler.running)
-        return logits if whole else logits.copy()  # of a split batch, the next part overwrites them
+        return logits if whole else logits.copy()  # else the next part overwrites them
 
     def _append_tokens(self, outputs: Outputs) -> None:
-        """Sample a token for each sequence, and append it."""
-        news = False
+        """Sample a token for each sequence, append it, and wake the vocoding loop if needed."""
+        has_news = False
         for sequences, logits in outputs:
             for sequence, token in zip(sequences, self._sample(sequences, logits), strict=True):
                 try:
                     self._append(sequence, token)
-                except REQUEST_ERRORS:  # only what came of its own text is looked at there
+                except REQUEST_ERRORS:  # `_append` handles this sequence alone
                     log.exception("a sequence failed")
                     self._fail(sequence, GenerationFailed("The model failed on this text."))
-                news = news or sequence.slot < 0 or sequence.take.wanted
-        if news:
+                has_news = has_news or sequence.slot < 0 or sequence.take.wanted
+        if has_news:
             self._vocoder.wake()
 
     def _sample(self, sequences: list[Sequence], logits: F32) -> list[int]:
-        """A token for each; `INVALID_ROW` for one alone whose sampling fails."""
+        """Sample a token for each. A sequence whose sampling fails by itself gets INVALID_ROW."""
         began_s, slots = time.monotonic(), [one.slot for one in sequences]
         try:
             tokens = self._sampler.sample(logits, slots)
@@ -258,10 +256,10 @@ class GenerationLoop:
                 self._finish(sequence, "length")
 
     def _retry(self, sequence: Sequence, verdict: Verdict) -> None:
-        """Try it again if that can help, else it has ended."""
-        again = sequence.retry(verdict)
+        """Queue the sequence for another take, or end it with what it has."""
+        is_retried = sequence.retry(verdict, self._vocoder.open, self._family.codec)
         self._release(sequence)
-        if again:
+        if is_retried:
             self._stats.retried_segments += 1
             self._scheduler.waiting.insert(0, sequence)
         else:
@@ -274,13 +272,13 @@ class GenerationLoop:
         self._release(sequence)
 
     def _fail(self, sequence: Sequence, error: ChatterboxError) -> None:
-        """This sequence alone."""
-        sequence.request.outbox.end(error)
+        """End this sequence with an error."""
+        sequence.outbox.end(error)
         self._stats.failed_segments += 1
         self._release(sequence)
 
     def _release(self, sequence: Sequence) -> None:
-        """Give back its slot, and what the model holds of it, if it has them."""
+        """Free the sequence's slot, if it has one, and the slot's keys and values."""
         if sequence.slot < 0:
             return
         slot = self._scheduler.release(sequence)
@@ -288,18 +286,18 @@ class GenerationLoop:
             sequence.prefilled = False
             try:
                 self._model.free(slot)
-            except REQUEST_ERRORS:  # the next sequence in the slot begins anew anyway
-                log.exception("slot %d was not released as it should", slot)
+            except REQUEST_ERRORS:  # the next prefill overwrites the slot anyway
+                log.exception("freeing slot %d failed", slot)
 
     def _wait_for_others(self) -> bool:
-        """Stand aside for a moment where all that could run waits for others."""
+        """Sleep briefly if every sequence that could run waits for others."""
         if not self._scheduler.runnable():
             return False
-        time.sleep(STAND_ASIDE_S)
+        time.sleep(YIELD_S)
         return True
 
     def _warm_one(self) -> bool:
-        """One voice, then requests are looked for again, and the heartbeat beats."""
+        """Prepare one voice; the next step looks for requests again."""
         if not self.warming:
             return False
         with self._cpu.for_model:
@@ -307,7 +305,7 @@ class GenerationLoop:
 
     def _end_all(self, error: ChatterboxError) -> None:
         self._inbox.shut(error)
-        for request in self.requests():
-            request.outbox.end(error)
+        for sequence in self.sequences():
+            sequence.outbox.end(error)
         self._inbox.clear()
         self._scheduler.clear()

@@ -4,101 +4,85 @@ import heapq
 from collections import Counter
 
 from chatterbox.engine.fairness import FairScheduler, PrioritySnapshot, has_buffer
-from chatterbox.engine.sequence import SegmentRequest, Sequence
+from chatterbox.engine.sequence import Sequence
 
-RESERVED_SHARE = 8
-"""One slot in so many is reserved for first segments: what others generate ahead may not keep a
-listener, who has heard nothing yet, waiting for one of their segments to end."""
+SLOTS_PER_RESERVED = 8
+"""One slot in eight is reserved for first segments, so that later segments generated ahead cannot
+occupy every slot while a listener waits for a first sound."""
 
 
 class Scheduler:
     """Waiting sequences, and running ones in a fixed number of slots.
 
     Retries are admitted first, then first segments (some slots are reserved for them), then later
-    ones; among equals those of the tenant with the fewest running, then in order of arrival. Nobody
-    starves, since a request holds its place, and so keeps newcomers out, until its last segment is
-    done.
+    segments; among equals those of the tenant with the fewest running, then in order of arrival. No
+    sequence starves, since a request keeps its admission until its last segment is done.
     """
 
     def __init__(self, slots: int, fairness: FairScheduler) -> None:
         self.waiting: list[Sequence] = []  # for a slot, in order of arrival
-        self.running: dict[int, Sequence] = {}  # slot → sequence, in order of admission
+        self.running: dict[int, Sequence] = {}  # by slot, in order of admission
         self._fairness = fairness
-        self._chosen: tuple[PrioritySnapshot, list[Sequence]] | None = None
-        self._reserved = slots // RESERVED_SHARE
-        self._free = list(range(slots))  # a heap: low slots first keeps the running ones together
+        self._last_choice: tuple[PrioritySnapshot, list[Sequence]] | None = None
+        self._reserved = slots // SLOTS_PER_RESERVED
+        self._free = list(range(slots))  # a heap: low slots first keeps running ones together
 
     def admit(self, prefill_s: float, now_s: float) -> Sequence | None:
-        """Give the next waiting sequence a slot; None when there is no sequence, no slot for it, or
-        others go first. `prefill_s`: what its prefill will take."""
+        """Give the next waiting sequence a slot. Returns None if no sequence may start now.
+        `prefill_s`: expected duration of its prefill."""
         ready = self._admissible()
         if ready and self._fairness.contended:
-            snapshot = self._snapshot([*self.runnable(), *ready], now_s)
-            ready = [one for one in ready if not snapshot.may_not_begin(one.request, prefill_s)]
+            snapshot = self._fairness.snapshot([*self.runnable(), *ready], now_s)
+            ready = [one for one in ready if not snapshot.may_not_begin(one, prefill_s)]
         if not ready:
             return None
-        running = Counter(one.request.tenant for one in self.running.values())
-        sequence = min(
-            ready,
-            key=lambda one: (not one.retries, one.request.index > 0, running[one.request.tenant]),
-        )
+        running = Counter(one.tenant for one in self.running.values())
+        sequence = min(ready, key=lambda one: (not one.retries, one.index > 0, running[one.tenant]))
         self.waiting.remove(sequence)
         sequence.slot = heapq.heappop(self._free)
         self.running[sequence.slot] = sequence
         return sequence
 
     def next_batch(self, now_s: float) -> list[Sequence]:
-        """The running sequences that step now: all that need not wait for others."""
+        """The running sequences that take a step now: all that need not wait for others."""
         runnable = self.runnable()
-        self._chosen = None
+        self._last_choice = None
         if not runnable or not self._fairness.contended:
             return runnable
         admissible = self._admissible()
-        snapshot = self._snapshot([*runnable, *admissible], now_s)
-        self._chosen = snapshot, runnable
-        ready = [one for one in runnable if not snapshot.too_early(one.request, 0.0)]
-        urgent = [one for one in ready if not snapshot.must_wait(one.request)]
+        snapshot = self._fairness.snapshot([*runnable, *admissible], now_s)
+        self._last_choice = snapshot, runnable
+        ready = [one for one in runnable if not snapshot.too_early(one, 0.0)]
+        urgent = [one for one in ready if not snapshot.must_wait(one)]
         if not urgent and (admissible or self._fairness.newcomers()):
-            return []  # they wait for who is prefilled next
+            return []  # a sequence that they wait for is prefilled next
         return urgent or ready
 
     def stepped(self, batch: list[Sequence], took_s: float) -> None:
-        """The step of `batch`, the last one chosen, took so long."""
-        requests = [one.request for one in batch]
-        self._fairness.learn_step(requests, took_s)
-        if self._chosen is None:
+        """Record the duration of a step of `batch`, the last one chosen."""
+        self._fairness.learn_step(batch, took_s)
+        if self._last_choice is None:
             return
-        snapshot, runnable = self._chosen
-        left_out = any(one not in batch and snapshot.may_step(one.request) for one in runnable)
-        self._fairness.charge_step(snapshot, requests, took_s, buffered_left_out=left_out)
+        snapshot, runnable = self._last_choice
+        left_out = any(one not in batch and snapshot.may_step(one) for one in runnable)
+        self._fairness.charge_step(snapshot, batch, took_s, buffered_left_out=left_out)
 
     def runnable(self) -> list[Sequence]:
         """Running sequences whose reader keeps up."""
-        return [one for one in self.running.values() if not one.request.outbox.full]
+        return [one for one in self.running.values() if not one.outbox.full]
 
-    def hurried(self, now_s: float) -> bool:
-        """Whether a running sequence would be missed if it waited for a moment."""
-        return not all(has_buffer(one.request, now_s) for one in self.running.values())
-
-    def _admissible(self) -> list[Sequence]:
-        """Waiting sequences for which there is a slot."""
-        if not (self.waiting and self._free):
-            return []
-        later_too = len(self._free) > self._reserved
-        return [
-            one
-            for one in self.waiting
-            if (later_too or not one.request.index) and not one.request.outbox.closed
-        ]
+    def is_hurried(self, now_s: float) -> bool:
+        """Whether the listener of a running sequence would notice a short delay."""
+        return not all(has_buffer(one, now_s) for one in self.running.values())
 
     def drop_cancelled(self) -> list[Sequence]:
-        """Forget waiting sequences whose reader has left; returns those that had been begun: the
-        running ones, which are still to be released, and the waiting retries."""
-        left = [one for one in self.running.values() if one.request.outbox.closed]
+        """Drop waiting sequences whose reader has left. Returns the running ones, which the caller
+        must release, and waiting retries."""
+        cancelled = [one for one in self.running.values() if one.outbox.closed]
         if self.waiting:
-            left += [one for one in self.waiting if one.request.outbox.closed and one.retries]
-            self.waiting = [one for one in self.waiting if not one.request.outbox.closed]
-        return left
+            cancelled += [one for one in self.waiting if one.outbox.closed and one.retries]
+            self.waiting = [one for one in self.waiting if not one.outbox.closed]
+        return cancelled
 
     def release(self, sequence: Sequence) -> int:
         """Take a running sequence's slot back; returns the slot."""
@@ -109,14 +93,20 @@ class Scheduler:
         heapq.heappush(self._free, slot)
         return slot
 
-    def requests(self) -> list[SegmentRequest]:
-        """Of every sequence, running and waiting. Another thread may ask."""
-        return [one.request for one in (*list(self.running.values()), *list(self.waiting))]
-
-    def _snapshot(self, sequences: list[Sequence], now_s: float) -> PrioritySnapshot:
-        return self._fairness.snapshot([one.request for one in sequences], now_s)
+    def sequences(self) -> list[Sequence]:
+        """All running and waiting sequences. Any thread may call."""
+        return [*list(self.running.values()), *list(self.waiting)]
 
     def clear(self) -> None:
-        """Forget every sequence."""
+        """Drop every sequence."""
         self.running.clear()
         self.waiting.clear()
+
+    def _admissible(self) -> list[Sequence]:
+        """Waiting sequences for which there is a slot."""
+        if not (self.waiting and self._free):
+            return []
+        any_index = len(self._free) > self._reserved
+        return [
+            one for one in self.waiting if (any_index or not one.index) and not one.outbox.closed
+        ]

@@ -1,5 +1,14 @@
-"""One segment's life: its request, the mailbox of its sound, its listener's clock, the sequence and
-its takes."""
+"""One segment from admission to its last sample: the sequence, its takes, the outbox of its sound,
+and its listener's playback clock.
+
+Facts that travel back, from the reader of the sound to the threads that make it:
+
+* `Outbox.closed`: the reader has left; the sequence is dropped at the next step.
+* `Outbox.full`: the reader is slow; the sequence is paused.
+* `PlaybackClock`: seconds of sound that the listener still has; both loops order work by it.
+* `Take.commit` and `Take.discard`: whether the generation thread may still throw a take away.
+* `Take.decoded`: the sound of the tokens, for the runaway detector.
+"""
 
 import math
 import threading
@@ -10,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chatterbox.arrays import F32, I64, SAMPLE_RATE_HZ
 from chatterbox.engine.runaway import RunawayDetector, Verdict, best_take, remedy
@@ -18,22 +28,22 @@ from chatterbox.errors import ChatterboxError
 from chatterbox.families.base import CodecSpec, Prompt, Voice
 
 FinishReason = Literal["stop", "length", "guard"]
-"""The model ended it; its cap did; the guard did, since it was no speech of its text any more."""
+"""Why a segment ended: the model's stop token, the limit of tokens, or the runaway detector."""
 
 LOW_BUFFER_S = 2.0
-"""A listener with less sound than this has no time to give to others."""
+"""A listener with less sound than this is never delayed in favour of others."""
 CAPACITY_SAMPLES = 20 * SAMPLE_RATE_HZ
-"""A reader this far behind is slow: its row is not scheduled until it has caught up. One piece
-may overshoot it, so a mailbox holds at most this plus one segment (a segment is ≤ 41 s)."""
+"""Samples in an outbox from which its sequence is paused until the reader catches up. One piece
+may exceed the limit, so an outbox holds at most this and one segment (at most 41 s)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentEnd:
-    """The segment is whole."""
+    """The last item of an outbox whose segment is complete."""
 
     codes: tuple[int, ...]
     finish_reason: FinishReason
-    retries: int = 0  # attempts that the guard threw away
+    retries: int = 0  # takes that were thrown away
     at_s: float = field(default_factory=time.monotonic, compare=False)  # when it was made
 
 
@@ -41,29 +51,29 @@ Terminal = SegmentEnd | ChatterboxError
 
 
 class Outbox:
-    """Pieces of one segment in order, then exactly one terminal, which is never lost.
+    """A thread-safe queue of one segment's sound: pieces in order, then exactly one terminal.
 
-    The producer puts, then finishes or fails. The consumer takes, and closes when it leaves:
-    `closed` and `full` are all the producer ever learns of it. `closed`, `ended` and `full` are
-    written here only; they are plain attributes since both loops read them at every step.
+    The producer calls `put` and `end`. The reader calls `take`, and `close` when it leaves. Both
+    loops read `closed`, `ended` and `full` at every step, so these are plain attributes; only this
+    class writes them.
     """
 
     def __init__(self, listener: Callable[[], None] | None = None) -> None:
-        """`listener` is called, from the producer's thread, whenever there is something new."""
+        """`listener` is called from the producer's thread after every `put` and `end`."""
         self._lock = threading.Lock()
         self._pieces: deque[F32] = deque()
         self._samples = 0
         self._terminal: Terminal | None = None
         self.closed = False  # the reader has left
         self.ended = False  # the terminal is in
-        self.full = False  # the reader is so far behind that its sequence should wait
+        self.full = False  # the reader is so far behind that the sequence should pause
         self.codes: tuple[int, ...] = ()  # of the pieces put so far; written before each
         self._listener = listener
 
     # --- producer
 
     def put(self, samples: F32) -> None:
-        """Add a piece [samples]; dropped when the consumer has left or an error has ended it."""
+        """Add a piece [samples]. It is dropped if the reader has left or a terminal is in."""
         with self._lock:
             if self.closed or self._terminal is not None:
                 return
@@ -72,17 +82,17 @@ class Outbox:
         self._notify()
 
     def end(self, terminal: Terminal) -> None:
-        """The segment is whole, or it failed. The first terminal stands."""
+        """Add the terminal. Later terminals are ignored."""
         with self._lock:
             if self._terminal is None:
                 self._terminal = terminal
                 self.ended = True
         self._notify()
 
-    # --- consumer
+    # --- reader
 
     def take(self) -> F32 | Terminal | None:
-        """The next piece; after the last one the terminal; None when there is nothing yet."""
+        """Return the next piece; after the last piece the terminal; None if nothing is there."""
         with self._lock:
             if self._pieces:
                 piece = self._pieces.popleft()
@@ -91,7 +101,7 @@ class Outbox:
             return self._terminal
 
     def close(self) -> None:
-        """The reader leaves; what was not read is dropped."""
+        """Leave. Unread pieces are dropped, and the sequence ends at the next step."""
         with self._lock:
             self.closed = True
             self._pieces.clear()
@@ -107,34 +117,34 @@ class Outbox:
 
 
 class PlaybackClock:
-    """How much sound the listener of one request still has to play; shared by its segments and by
-    the threads that work on them. Times are the caller's, in seconds.
+    """Estimates how much sound the listener of one request still has to play. Thread-safe.
 
-    Counts what can be played without a break from where the listener is: a later segment's sound is
-    kept apart until every segment before it is complete. The listener plays from the first sound
-    on, and stops where there is none: after a silence the rest is played that much later.
+    All segments of the request share it. Only sound that can be played without a gap counts: a
+    later segment's sound counts once every segment before it is complete. The listener starts with
+    the first sound and stops when the sound runs out; playback then resumes that much later. Times
+    are `time.monotonic()` of the caller, in seconds.
     """
 
     def __init__(self, *, live: bool = True, speed: float = 1.0) -> None:
-        """`live`: somebody hears the sound while it is made. `speed`: how fast they play it."""
+        """`live`: a listener plays the sound while it is made. `speed`: playback speed."""
         self.live = live
         self.speed = speed
         self._lock = threading.Lock()
-        self.segment = 0  # the first that is not complete: played, or waited for
+        self.segment = 0  # the first segment that is not complete
         self._complete: set[int] = set()
-        self._ahead_s: defaultdict[int, float] = defaultdict(float)  # of segments after that one
+        self._ahead_s: defaultdict[int, float] = defaultdict(float)  # by later segment
         self._plays_until_s: float | None = None
         self.next_window_s = 0.0
-        """Seconds of work until more sound is there, as the vocoding loop expects."""
+        """Seconds of work until the next sound, as the vocoding loop expects."""
 
     @property
     def awaits_first(self) -> bool:
-        """Whether somebody listens and has heard nothing yet."""
+        """Whether a listener is waiting for the first sound."""
         return self.live and self._plays_until_s is None
 
     def add(self, index: int, seconds: float, now_s: float) -> float:
-        """So much more of segment `index` is there, sound or the silence before it. Returns for how
-        many seconds the listener had had nothing to play."""
+        """Add `seconds` of sound or silence to segment `index`. Returns for how many seconds the
+        listener had nothing to play before."""
         seconds /= self.speed
         with self._lock:
             if index == self.segment:
@@ -143,7 +153,7 @@ class PlaybackClock:
             return 0.0
 
     def complete(self, index: int, now_s: float) -> None:
-        """No more of segment `index` will come."""
+        """Mark segment `index` as complete."""
         with self._lock:
             self._complete.add(index)
             while self.segment in self._complete:
@@ -152,14 +162,14 @@ class PlaybackClock:
                 self._play(self._ahead_s.pop(self.segment, 0.0), now_s)
 
     def buffered_s(self, now_s: float) -> float:
-        """Seconds until the listener has nothing to play: 0 before the first sound, below 0 since
-        it ran out, infinite when nobody listens."""
+        """Seconds until the listener has nothing to play: 0 before the first sound, negative after
+        the sound ran out, infinite without a listener."""
         if not self.live:
             return math.inf
         return 0.0 if self._plays_until_s is None else self._plays_until_s - now_s
 
     def spare_s(self, now_s: float) -> float:
-        """Seconds that may go to anything else before the listener has nothing to play."""
+        """Seconds of other work that can be done before the listener has nothing to play."""
         return self.buffered_s(now_s) - self.next_window_s
 
     def _play(self, seconds: float, now_s: float) -> float:
@@ -170,137 +180,123 @@ class PlaybackClock:
         return max(now_s - until_s, 0.0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SegmentRequest:
-    """One segment to be spoken."""
+class Take:
+    """One attempt at a segment: the generation thread adds tokens, the vocoding thread decodes.
 
+    A take can be thrown away only while none of its sound has been sent: the first call of `commit`
+    or `discard` decides.
+    """
+
+    def __init__(self, retries: int = 0) -> None:
+        """`retries`: takes of the segment thrown away before this one."""
+        self.retries = retries
+        self.tokens: list[int] = []
+        self.wanted_tokens = 0  # with fewer tokens no window is due
+        self.end: int | None = None  # how many tokens count, once no more will come
+        self.finish_reason: FinishReason = "stop"
+        self.decoded: deque[tuple[I64, F32]] = deque()  # tokens [n] and their sound, to be checked
+        self.discarded = False  # thrown away
+        self._committed = False
+        self._lock = threading.Lock()
+
+    @property
+    def ready(self) -> int:
+        """Number of tokens that may be decoded."""
+        return len(self.tokens) if self.end is None else self.end
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a window may be due."""
+        return len(self.tokens) >= self.wanted_tokens or self.end is not None
+
+    def finish(self, end: int, reason: FinishReason) -> None:
+        """Add no more tokens; those from `end` on do not count."""
+        self.finish_reason = reason
+        self.end = end
+
+    def discard(self) -> bool:
+        """Throw the take away. Returns False if some of its sound has been sent."""
+        with self._lock:
+            self.discarded = not self._committed
+            return self.discarded
+
+    def commit(self) -> bool:
+        """Make the take final; call before its sound is sent. Returns False if it was discarded."""
+        with self._lock:
+            self._committed = not self.discarded
+            return self._committed
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One segment of a request, from admission to its last sample.
+
+    A take that the runaway detector stops may be followed by another: the sequence gives up its
+    slot and waits for a prefill like a new one.
+    """
+
+    # Set by the event loop, then constant; every thread reads these.
     voice: Voice
     prompt: Prompt
     text_chars: int
     sampling: Sampling
     max_tokens: int
     seed: int
-    index: int  # place within its request: first segments go first
+    index: int  # position of the segment in its request; lower ones go first
     outbox: Outbox
-    playback: PlaybackClock  # of its request
-    tenant: Hashable = None  # who asks, where clients are told apart
-    deterministic: bool = False  # nothing about its sound depends on time
+    playback: PlaybackClock  # of the request
+    tenant: Hashable = None  # the client, where API keys tell clients apart
+    deterministic: bool = False  # no part of the sound may depend on time
 
+    # Only the generation thread reads and writes these.
+    slot: int = -1
+    prefilled: bool = False  # whether the model holds the prompt in the slot
+    retries: int = 0  # takes thrown away so far
+    take: Take = field(init=False)  # the current one, from the first `start_take` on
+    take_sampling: Sampling = field(init=False)  # of the current take
+    draws: NDArray[np.float64] = field(init=False)  # random numbers, one for each possible token
+    _detector: RunawayDetector | None = None
+    _failed_takes: list[list[int]] = field(default_factory=list)  # good tokens of those thrown away
 
-class Take:
-    """One try at a segment: the generation thread adds tokens, the vocoding thread makes sound.
+    def __post_init__(self) -> None:
+        self.take_sampling = self.sampling
 
-    The first of `commit` and `discard` wins: a take is thrown away only while nobody has heard it.
-    """
-
-    def __init__(self, request: SegmentRequest, retries: int = 0) -> None:
-        self.request = request
-        self.retries = retries  # takes thrown away before this one
-        self.tokens: list[int] = []
-        self.wanted_tokens = 0  # before there are so many, nothing can be vocoded
-        self.end: int | None = None  # how many tokens count, once no more will come
-        self.finish_reason: FinishReason = "stop"
-        self.decoded: deque[tuple[I64, F32]] = deque()  # tokens [n] and their sound, to be checked
-        self.discarded = False  # it was thrown away
-        self._committed = False
-        self._lock = threading.Lock()
-
-    @property
-    def ready(self) -> int:
-        """Tokens that may be vocoded."""
-        return len(self.tokens) if self.end is None else self.end
-
-    @property
-    def wanted(self) -> bool:
-        """Whether the vocoder should look at it."""
-        return len(self.tokens) >= self.wanted_tokens or self.end is not None
-
-    def finish(self, end: int, reason: FinishReason) -> None:
-        """No more tokens; those from `end` on do not count."""
-        self.finish_reason = reason
-        self.end = end
-
-    def discard(self) -> bool:
-        """Throw the take away unless some of its sound has left; returns whether that was done."""
-        with self._lock:
-            self.discarded = not self._committed
-            return self.discarded
-
-    def commit(self) -> bool:
-        """Called before sound leaves: from now on the take stands. False when it was discarded."""
-        with self._lock:
-            self._committed = not self.discarded
-            return self._committed
-
-
-OpenTake = Callable[[SegmentRequest, int], Take]
-"""Opens a take, with so many retries before it, for the vocoder."""
-
-
-class Sequence:
-    """A segment that waits for a slot or is generated in one; owned by the generation thread.
-
-    A take that the runaway detector stops may be followed by another: the sequence gives up its
-    slot, and waits for a prefill like a new one.
-    """
-
-    take: Take  # the current one, from the first `start_take` on
-
-    def __init__(
-        self, request: SegmentRequest, open_take: OpenTake, codec: CodecSpec, *, guarded: bool
-    ) -> None:
-        """`guarded`: whether tokens that are no speech of the text any more are noticed."""
-        self.request = request
-        self.slot = -1
-        self.prefilled = False  # whether the model holds something of it
-        self.sampling = request.sampling  # of the current take
-        self.draws = np.zeros(0)  # its random numbers, one for each token that it may have
-        self.retries = 0  # takes thrown away so far
-        self._open_take, self._codec, self._guarded = open_take, codec, guarded
-        self._detector: RunawayDetector | None = None
-        self._failed_takes: list[list[int]] = []  # good tokens of those thrown away
-
-    def start_take(self) -> None:
-        """Open the first take, or the next after one that was thrown away."""
-        request, max_tokens = self.request, self.request.max_tokens
-        self.take = self._open_take(request, self.retries)
-        if self._guarded:
-            self._detector = RunawayDetector(request.text_chars, self._codec)
-            max_tokens = min(max_tokens, self._detector.budget_tokens)
-        self.draws = uniforms(request.seed, request.index, self.retries, max_tokens)
+    def start_take(self, open_take: "OpenTake", detector: RunawayDetector | None) -> None:
+        """Open the first take, or the next one after a retry. `detector`: a new one; None: off."""
+        self.take, self._detector = open_take(self), detector
+        most = min(self.max_tokens, detector.budget_tokens if detector else self.max_tokens)
+        self.draws = uniforms(self.seed, self.index, self.retries, most)
 
     def append(self, token: int) -> Verdict | None:
-        """Add a token; a verdict where the take should not go on."""
+        """Add a token. Returns a verdict if the take should not go on."""
         take, detector = self.take, self._detector
         take.tokens.append(token)
-        while take.decoded:  # emptied without a detector too: nobody else does
+        while take.decoded:  # emptied without a detector too, so that it cannot grow
             tokens, sound = take.decoded.popleft()
             if detector is not None:
                 detector.hear(tokens, sound)
         return None if detector is None else detector.push(token)
 
-    def retry(self, verdict: Verdict) -> bool:
-        """Throw the take away, so that another is generated, if that is still possible and useful.
-        Otherwise end the segment with the best that there is, and return False."""
-        take, request = self.take, self.request
-        # Whether sound has left is a matter of time, on which nothing deterministic may depend.
-        heard_at_once = request.deterministic and request.playback.live
-        sent = heard_at_once or not take.discard()
-        if sent:
-            take.finish(verdict.end, "guard")
+    def retry(self, verdict: Verdict, open_take: "OpenTake", codec: CodecSpec) -> bool:
+        """Throw the take away, for another to be generated, if that is possible and likely to help.
+        Otherwise end the segment with the best take, and return False."""
+        # Whether sound has been sent depends on time, on which a deterministic sound must not.
+        plays_at_once = self.deterministic and self.playback.live
+        if plays_at_once or not self.take.discard():
+            self.take.finish(verdict.end, "guard")
             return False
-        self._failed_takes.append(take.tokens[: verdict.end])
-        changed = remedy(verdict.fault, self.retries, request.sampling)
-        if changed is None:
-            self._speak_best()
-            return False
-        self.sampling, self.retries = changed, self.retries + 1
-        return True
-
-    def _speak_best(self) -> None:
-        """Nothing has been heard yet: of all takes, speak the one most like speech."""
+        self._failed_takes.append(self.take.tokens[: verdict.end])
+        changed = remedy(verdict.fault, self.retries, self.sampling)
+        if changed is not None:
+            self.take_sampling, self.retries = changed, self.retries + 1
+            return True
         lengths = [len(tokens) for tokens in self._failed_takes]
-        best = self._failed_takes[best_take(lengths, self.request.text_chars, self._codec)]
-        self.take = self._open_take(self.request, self.retries)
+        best = self._failed_takes[best_take(lengths, self.text_chars, codec)]
+        self.take = open_take(self)
         self.take.tokens.extend(best)
         self.take.finish(len(best), "guard")
+        return False
+
+
+OpenTake = Callable[[Sequence], Take]
+"""Opens a take of a sequence for the vocoding thread."""

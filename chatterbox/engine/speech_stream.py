@@ -15,13 +15,13 @@ import numpy as np
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import AudioFormat, audio_format
 from chatterbox.audio.shaping import Joiner, Loudness, Pace
+from chatterbox.engine import sequence as engine
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import (
     FinishReason,
     Outbox,
     PlaybackClock,
     SegmentEnd,
-    SegmentRequest,
 )
 from chatterbox.errors import ChatterboxError, TextTooLong
 from chatterbox.families.base import Prompts, Voice
@@ -101,7 +101,7 @@ class SpeechStream:
         segments: Sequence[Segment],
         *,
         prompts: Prompts,
-        submit: Callable[[SegmentRequest], None],
+        submit: Callable[[engine.Sequence], None],
         wake: Callable[[], None],
         ceiling_codes: int,
         positions: int,
@@ -181,7 +181,7 @@ class SpeechStream:
             if index:
                 self._playback.add(index, self._pause_before_s(index), time.monotonic())
             self._submit(
-                SegmentRequest(
+                engine.Sequence(
                     voice=self._voice,
                     prompt=prompt,
                     text_chars=len(text),

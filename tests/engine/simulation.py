@@ -4,7 +4,6 @@ One thread takes cpu as `CpuLock` would have two threads do where they share a C
 that is due goes first. No real time passes, so that every run is the same.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,7 +22,7 @@ from chatterbox.engine import generation_loop as loop
 from chatterbox.engine import vocoding_loop as decoding
 from chatterbox.engine.fairness import FairScheduler
 from chatterbox.engine.generation_loop import GenerationLoop
-from chatterbox.engine.sequence import Outbox, PlaybackClock, SegmentEnd, SegmentRequest
+from chatterbox.engine.sequence import Outbox, PlaybackClock, SegmentEnd, Sequence
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.threads import CpuLock
 from chatterbox.engine.vocoding_loop import VocodingLoop
@@ -150,7 +149,7 @@ class Listener:
 
 def simulate(
     patch: pytest.MonkeyPatch,
-    listeners: Sequence[Listener],
+    listeners: list[Listener],
     machine: Machine,
     *,
     segment_s: float = 6.2,
@@ -185,7 +184,7 @@ def _submit(engine: GenerationLoop, one: Listener, now_s: float) -> None:
         if len(one.outboxes) > 1:
             one.playback.add(len(one.outboxes) - 1, one.pause_s, now_s)
         engine.submit(
-            SegmentRequest(
+            Sequence(
                 voice=fake_voice("v"),
                 prompt=FakePrompts().prompt("w", fake_voice("v")),
                 text_chars=100,

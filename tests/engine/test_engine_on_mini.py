@@ -186,7 +186,7 @@ async def test_f94_a_voice_that_would_hurt_is_turned_down_and_speech_is_not_touc
         return [(await hear(engine, one))[0] for one in asked]
 
     with monkeypatch.context() as unlimited:
-        unlimited.setattr(Ceiling, "limited", lambda _, samples: samples)
+        unlimited.setattr(Ceiling, "limit", lambda _, samples: samples)
         before, hurts = await heard(own), await heard(hostile)
     assert all(map(np.array_equal, before, await heard(own)))
     assert max(map(rms, hurts)) > 1.5 * LOUDEST_SPEECH_RMS

@@ -32,7 +32,7 @@ def heard(seconds: float, **kwargs):
 def among(jobs, *, shared: bool = True, runnable=None) -> PrioritySnapshot:
     fairness = FairScheduler(shared=shared)
     for one in jobs:
-        fairness.enter(one)
+        fairness.add(one)
     return fairness.snapshot(jobs if runnable is None else runnable, NOW_S)
 
 
@@ -52,9 +52,9 @@ def test_who_is_hoped_for_and_who_has_time():
 
 
 def test_nobody_stands_aside_for_nobody_nor_where_cores_are_not_shared():
-    assert not among([heard(9), job(listening=False)]).someone_awaits_first
-    assert not among([job()], shared=False).someone_awaits_first
-    assert among([heard(9), job()]).someone_awaits_first
+    assert not among([heard(9), job(listening=False)]).awaits_first
+    assert not among([job()], shared=False).awaits_first
+    assert among([heard(9), job()]).awaits_first
     crowd = flood()
     assert not any(map(among([*crowd, heard(9, tenant="modest")]).must_wait, crowd))
     assert not any(map(among([*crowd, job(tenant="modest")], shared=False).must_wait, crowd))
@@ -94,7 +94,7 @@ def test_who_has_left_or_is_done_is_not_in_work():
     for leave in (lambda one: one.outbox.close(), lambda one: one.outbox.end(EngineDead(""))):
         fairness = FairScheduler(shared=True)
         for one in [*crowd, modest]:
-            fairness.enter(one)
+            fairness.add(one)
         assert fairness.snapshot([modest], NOW_S).must_yield(crowd[0])
         leave(crowd[-1])
         assert not fairness.snapshot([modest], NOW_S).must_yield(crowd[0])
@@ -114,7 +114,7 @@ def test_the_others_have_their_share_where_somebody_always_goes_first(alone_s, a
     together = [job(tenant="own"), *rest]
     fairness, spent = FairScheduler(shared=True), {True: 0.0, False: 0.0}
     for one in together:
-        fairness.enter(one)
+        fairness.add(one)
     longest_s = waited_s = 0.0
     for _ in range(20_000):
         snapshot = fairness.snapshot(together, NOW_S)
@@ -133,10 +133,10 @@ def test_the_others_have_their_share_where_somebody_always_goes_first(alone_s, a
 @pytest.mark.parametrize("shared", [True, False])
 def test_who_is_done_is_forgotten_where_nobody_asks_for_an_order(shared):
     fairness, first = FairScheduler(shared=shared), job()
-    fairness.enter(first)
+    fairness.add(first)
     first.outbox.end(EngineDead(""))
     left = weakref.ref(first.outbox)
     del first
-    fairness.enter(job())
+    fairness.add(job())
     gc.collect()
     assert left() is None

@@ -9,7 +9,7 @@ from fakes import CODES_PER_ID, FakeDecoder, FakeLanguageModel, FakePrompts, fak
 from chatterbox.engine.generation_loop import GenerationLoop
 from chatterbox.engine.runaway import RETRIES, TAIL_S, RunawayDetector, frames
 from chatterbox.engine.sampler import Sampling
-from chatterbox.engine.sequence import Outbox, PlaybackClock, SegmentEnd, SegmentRequest
+from chatterbox.engine.sequence import Outbox, PlaybackClock, SegmentEnd, Sequence
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.engine.windows import WindowSettings
@@ -96,9 +96,9 @@ class Bench:
             self.vocoder.step()
 
 
-def request(text: str = "hello", *, key: str = "v", seed: int = 0, **more) -> SegmentRequest:
+def request(text: str = "hello", *, key: str = "v", seed: int = 0, **more) -> Sequence:
     more = {"text_chars": len(text), "max_tokens": 4000, "index": 0, **more}
-    return SegmentRequest(
+    return Sequence(
         voice=fake_voice(key),
         prompt=FakePrompts().prompt(text, fake_voice(key)),
         sampling=SAMPLING,
@@ -109,7 +109,7 @@ def request(text: str = "hello", *, key: str = "v", seed: int = 0, **more) -> Se
     )
 
 
-def said(one: SegmentRequest):
+def said(one: Sequence):
     """All its samples, and its end."""
     pieces = [np.zeros(0, np.float32)]
     while isinstance(item := one.outbox.take(), np.ndarray):

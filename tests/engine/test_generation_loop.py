@@ -17,7 +17,7 @@ from chatterbox.engine.sequence import (
     Outbox,
     PlaybackClock,
     SegmentEnd,
-    SegmentRequest,
+    Sequence,
     Take,
 )
 from chatterbox.engine.stats import Counters
@@ -42,7 +42,7 @@ def job(
     listening: bool = True,
     tenant: str | None = None,
 ):
-    return SegmentRequest(
+    return Sequence(
         voice=fake_voice(key),
         prompt=FakePrompts().prompt(text, fake_voice(key)),
         text_chars=len(text),
@@ -68,21 +68,21 @@ class Sound:
     """Ended attempts land at once in their outboxes, as samples for their codes."""
 
     def __init__(self) -> None:
-        self.open_tracks: list[Take] = []
+        self.open_tracks: list[tuple[Sequence, Take]] = []
         self.order: list[int] = []
 
-    def open(self, job: SegmentRequest, retries: int = 0) -> Take:
-        track = Take(job, retries)
-        self.open_tracks.append(track)
+    def open(self, sequence: Sequence) -> Take:
+        track = Take(sequence.retries)
+        self.open_tracks.append((sequence, track))
         return track
 
     def wake(self) -> None:
-        for track in [t for t in self.open_tracks if t.end is not None]:
-            self.open_tracks.remove(track)
-            self.order.append(track.request.index)
+        for sequence, track in [pair for pair in self.open_tracks if pair[1].end is not None]:
+            self.open_tracks.remove((sequence, track))
+            self.order.append(sequence.index)
             codes = tuple(track.tokens[: track.end])
-            track.request.outbox.put(np.zeros(len(codes) * SAMPLES_PER_CODE, np.float32))
-            track.request.outbox.end(SegmentEnd(codes, track.finish_reason, track.retries))
+            sequence.outbox.put(np.zeros(len(codes) * SAMPLES_PER_CODE, np.float32))
+            sequence.outbox.end(SegmentEnd(codes, track.finish_reason, track.retries))
 
 
 class Bench:
@@ -195,8 +195,8 @@ def test_first_segments_go_before_later_ones():
     assert bench.sound.order == [0, 0, 2, 1]
 
 
-def codes_of(bench: Bench, one: SegmentRequest) -> int:
-    (track,) = [t for t in bench.sound.open_tracks if t.request is one]
+def codes_of(bench: Bench, one: Sequence) -> int:
+    (track,) = [take for sequence, take in bench.sound.open_tracks if sequence is one]
     return len(track.tokens)
 
 
@@ -222,7 +222,7 @@ def test_on_shared_cores_a_first_sound_is_not_kept_by_who_has_time(shared):
     ]
     assert gained == ([0, 0, 6] if shared else [6, 6, 6])
     assert codes_of(bench, silent) == 7
-    begun = [t for t in bench.sound.open_tracks if t.request is next_of_silent]
+    begun = [one for one, _ in bench.sound.open_tracks if one is next_of_silent]
     assert len(begun) == (0 if shared else 1), "what comes after it is not begun before it"
     silent.playback.add(0, 0.04, NOW_S)
     bench.loop.step()
@@ -248,7 +248,7 @@ def test_a_flood_waits_for_what_others_need():
         bench.loop.step()
     assert codes_of(bench, modest) == 7
     assert [codes_of(bench, one) for one in flood[:3]] == before
-    assert flood[3] not in [track.request for track in bench.sound.open_tracks], "it is not begun"
+    assert flood[3] not in [one for one, _ in bench.sound.open_tracks], "it is not begun"
     bench.run()
     for one in (*flood, modest):
         assert outcome(one.outbox).codes == solo(LONG)
@@ -262,7 +262,7 @@ def test_slots_go_to_the_party_that_has_the_fewest():
     bench.loop.step()
     bench.loop.submit(modest := job(LONG, tenant="modest"))
     bench.loop.step()
-    assert {track.request for track in bench.sound.open_tracks} == {flood[0], modest}
+    assert {one for one, _ in bench.sound.open_tracks} == {flood[0], modest}
 
 
 def test_a_poisoned_row_fails_alone():
@@ -395,7 +395,7 @@ def test_a_loop_that_was_heard_ends_at_the_last_good_code():
     bench.loop.submit(one)
     for _ in range(20):
         bench.loop.step()
-    assert bench.sound.open_tracks[0].commit()
+    assert bench.sound.open_tracks[0][1].commit()
     bench.run()
     end = outcome(one.outbox)
     assert (end.finish_reason, end.retries) == ("guard", 0)
@@ -441,7 +441,7 @@ def test_without_a_guard_the_sound_of_an_attempt_is_not_kept_for_it():
     kept = []
     for _ in range(200):
         bench.loop.step()
-        heard = bench.sound.open_tracks[0].decoded
+        heard = bench.sound.open_tracks[0][1].decoded
         heard.append((np.zeros(1, np.int64), np.zeros(960, np.float32)))
         kept.append(len(heard))
     assert max(kept) <= 2
@@ -573,8 +573,8 @@ class EngineMachine(RuleBasedStateMachine):
         super().__init__()
         self.bench = Bench(shared=True)
         self.bench.model.poison.add("bad")
-        self.open: list[tuple[str, str, int, SegmentRequest]] = []
-        self.stalled: list[SegmentRequest] = []
+        self.open: list[tuple[str, str, int, Sequence]] = []
+        self.stalled: list[Sequence] = []
         self.submitted = 0
 
     @rule(

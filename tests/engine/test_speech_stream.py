@@ -217,7 +217,7 @@ def test_hours_of_pauses_are_refused(stage):
 async def test_a_slow_reader_is_not_generation_time(stage):
     began = time.monotonic()
     async with stage.engine.speak(request()) as stream:
-        done = lambda: stage.engine.stats().segments and not stage.engine.vocoding.open_takes  # noqa: E731
+        done = lambda: stage.engine.stats().segments and not stage.engine.vocoding.open_sequences  # noqa: E731
         await wait_until(done)
         token_s = time.monotonic() - began
         await asyncio.sleep(0.01)

@@ -15,7 +15,7 @@ from chatterbox.engine.sequence import (
     Outbox,
     PlaybackClock,
     SegmentEnd,
-    SegmentRequest,
+    Sequence,
     Take,
 )
 from chatterbox.engine.stats import Counters
@@ -33,8 +33,8 @@ def job(
     listening: bool = True,
     deterministic: bool = False,
     tenant: str | None = None,
-) -> SegmentRequest:
-    return SegmentRequest(
+) -> Sequence:
+    return Sequence(
         voice=fake_voice(key),
         prompt=FakePrompts().prompt("w", fake_voice(key)),
         text_chars=40,
@@ -91,7 +91,7 @@ def test_every_code_sounds_once_however_they_come(step, listening):
     pieces, end = heard(one.outbox)
     assert codes_in(np.concatenate(pieces)) == [*codes, *[0] * TAIL_SILENCE_CODES]
     assert end == SegmentEnd(tuple(codes), "stop")
-    assert bench.loop.open_takes == []
+    assert bench.loop.open_sequences == []
 
 
 @pytest.mark.parametrize("listening", [True, False])
@@ -178,7 +178,8 @@ def test_an_attempt_taken_back_is_never_heard():
     bench.loop.step()
     assert first.discard()
     first.tokens.extend(range(50))
-    second = bench.loop.open(one, retries=1)
+    one.retries = 1
+    second = bench.loop.open(one)
     second.tokens.extend([7] * 20)
     second.finish(20, "stop")
     bench.rest()
@@ -376,13 +377,13 @@ def test_but_not_for_whom_nobody_hopes_nor_for_long(patient, monkeypatch):
 def test_a_window_that_is_wanted_no_more_stands_aside_no_more(patient):
     patient.loop.open(job()).tokens.extend(range(3))
     assert not patient.loop.step()
-    for take in patient.loop.open_takes:
-        take.request.outbox.close()
+    for sequence in patient.loop.open_sequences:
+        sequence.outbox.close()
     assert not patient.loop.step()
     fairness = patient.fairness
     # Lent time is not counted twice while a window stands aside.
     fairness.charge_step(fairness.snapshot([], 0.0), [], MAX_DEFICIT_S, buffered_left_out=True)
-    assert not fairness.snapshot([job(), job()], 0.0).someone_awaits_first
+    assert not fairness.snapshot([job(), job()], 0.0).awaits_first
 
 
 def test_the_first_window_of_a_whole_answer_is_nobodys_first_sound():
@@ -394,13 +395,13 @@ def test_the_first_window_of_a_whole_answer_is_nobodys_first_sound():
     assert heard_at_once.outbox.take() is not None
 
 
-def crowded(*keys: str) -> tuple[Bench, list[SegmentRequest], SegmentRequest]:
+def crowded(*keys: str) -> tuple[Bench, list[Sequence], Sequence]:
     """A bench, a flood's jobs with a window due for each, and a job of another party's."""
     bench = Bench(cpu=CpuLock(shared=True))
     crowd = [job(tenant="flood", key=key) for key in keys]
     modest = job(tenant="modest", key="modest")
     for one in [*crowd, modest]:
-        bench.fairness.enter(one)
+        bench.fairness.add(one)
     for one in crowd:
         bench.loop.open(one).tokens.extend(range(20))
     return bench, crowd, modest
@@ -439,8 +440,8 @@ def test_on_a_gpu_nobody_lets_anybody_go_first():
 
 def test_windows_stand_aside_for_who_is_still_at_the_engines_door(patient):
     door = [job()]
-    for one in (patient.loop.open_takes[0].request, *door):
-        patient.fairness.enter(one)
+    for one in (patient.loop.open_sequences[0], *door):
+        patient.fairness.add(one)
     patient.fairness.newcomers = lambda: door
     assert not patient.loop.step()
     door.clear()
@@ -450,7 +451,7 @@ def test_windows_stand_aside_for_who_is_still_at_the_engines_door(patient):
 # --- in the middle of a window
 
 
-def comes_meanwhile(bench: Bench, what: SegmentRequest, codes: int) -> list[Take]:
+def comes_meanwhile(bench: Bench, what: Sequence, codes: int) -> list[Take]:
     """`what` comes once, with so many codes, when the next window is half done."""
     tracks: list[Take] = []
 
@@ -531,7 +532,7 @@ def test_but_not_for_long(patient, monkeypatch):
 
 
 def test_who_leaves_while_a_window_is_half_done_gets_nothing_and_harms_nobody(patient):
-    (leaving,) = [take.request for take in patient.loop.open_takes]
+    (leaving,) = patient.loop.open_sequences
     newcomer, failed = job(), patient.counters.snapshot().failed_segments
     tracks = comes_meanwhile(patient, newcomer, 20)
     come = patient.decoder.on_start
@@ -540,7 +541,7 @@ def test_who_leaves_while_a_window_is_half_done_gets_nothing_and_harms_nobody(pa
     tracks[0].finish(20, "stop")
     patient.rest()
     assert heard(newcomer.outbox)[1] == SegmentEnd(tuple(range(20)), "stop")
-    assert patient.loop.open_takes == []
+    assert patient.loop.open_sequences == []
     assert patient.counters.snapshot().failed_segments == failed
 
 

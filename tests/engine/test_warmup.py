@@ -88,7 +88,7 @@ def test_f86_the_decoder_warms_nothing_while_codes_are_made_for_a_first_sound():
     cpu = CpuLock(shared=True)
     loop = VocodingLoop(decoder, window_settings(), Counters(), cpu=cpu, fairness=fairness)
     one = job()
-    fairness.enter(one)
+    fairness.add(one)
     loop.warm(fake_voice("anna"))
     assert not loop.step()
     assert decoder.warmed == []
@@ -102,7 +102,7 @@ def test_f86_a_decoder_that_waits_to_warm_looks_again_by_itself():
     cpu = CpuLock(shared=False)
     loop = VocodingLoop(decoder, window_settings(), Counters(), cpu=cpu, fairness=fairness)
     one = job()
-    fairness.enter(one)
+    fairness.add(one)
     loop.warm(fake_voice("anna"))
     runs = threading.Thread(target=loop.run, args=[pytest.fail])
     runs.start()

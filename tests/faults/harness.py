@@ -281,7 +281,7 @@ class Rig:
     def _all_wait(self) -> bool:
         """Return whether every row waits for its reader. On a busy machine the engine's thread may
         also be idle because it got no processor time."""
-        outboxes = [request.outbox for request in self.engine.generation.requests()]
+        outboxes = [sequence.outbox for sequence in self.engine.generation.sequences()]
         return all(outbox.full or outbox.closed for outbox in outboxes)
 
     # --- the row
@@ -342,7 +342,7 @@ class Rig:
             queued=engine.admission.queued,
             slots=0 if dead else len(self.model.held),
             waiting_rows=engine.generation.waiting,
-            open_tracks=0 if dead else len(engine.vocoding.open_takes),
+            open_tracks=0 if dead else len(engine.vocoding.open_sequences),
             temporary_files=sum(
                 path.name.startswith((".tmp", ".del")) for path in voices.iterdir()
             ),

@@ -223,8 +223,8 @@ async def test_f26_end_arrives_after_a_full_outbox(tmp_path, monkeypatch):
         async with rig.fault():  # the golden request is such a one, and ends well
             reader, writer = await heard_some(rig, SHORT | {"voice_id": "awb"})
             await rig.quiet()
-            requests = rig.engine.generation.requests()
-            (full,) = (one.outbox for one in requests if one.voice.key == key)
+            sequences = rig.engine.generation.sequences()
+            (full,) = (one.outbox for one in sequences if one.voice.key == key)
             assert full.full
             rig.model.poison.add(key)  # its next step, which comes once something is read
             rest = await reader.read(-1)

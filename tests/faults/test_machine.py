@@ -19,7 +19,7 @@ from chatterbox.engine.sequence import (
     Outbox,
     PlaybackClock,
     SegmentEnd,
-    SegmentRequest,
+    Sequence,
 )
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
@@ -59,8 +59,8 @@ class Bench:
         raise AssertionError("they do not come to rest")
 
 
-def job(words: int, key: str, seed: int, index: int) -> SegmentRequest:
-    return SegmentRequest(
+def job(words: int, key: str, seed: int, index: int) -> Sequence:
+    return Sequence(
         voice=fake_voice(key),
         prompt=FakePrompts().prompt("w" * words, fake_voice(key)),
         text_chars=words,
@@ -119,10 +119,10 @@ class EngineMachine(RuleBasedStateMachine):
         self.scarce = False  # memory was so short that rows may have failed of it
         open_take = self.bench.decoding.open
 
-        def opened(request, retries=0):
-            if request.index == 0 and request.seed not in self.begun:
-                self.begun.append(request.seed)
-            return open_take(request, retries)
+        def opened(sequence):
+            if sequence.index == 0 and sequence.seed not in self.begun:
+                self.begun.append(sequence.seed)
+            return open_take(sequence)
 
         self.bench.decoding.open = opened
 
@@ -199,7 +199,7 @@ class EngineMachine(RuleBasedStateMachine):
             self.check(one)
         self.open.clear()
         assert not self.bench.model.held
-        assert not self.bench.decoding.open_takes
+        assert not self.bench.decoding.open_sequences
         stats = self.bench.counters.snapshot()
         assert (stats.running_rows, stats.waiting_rows) == (0, 0)
 

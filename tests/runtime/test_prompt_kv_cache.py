@@ -14,7 +14,7 @@ from tiny_decoder import open_decoder, saved, some_codes, voice
 from chatterbox.arrays import I64
 from chatterbox.compile.decoder import variants as forms
 from chatterbox.compile.decoder.equivalence import mel_distance_db
-from chatterbox.engine.sequence import Outbox, PlaybackClock, SegmentEnd, SegmentRequest
+from chatterbox.engine.sequence import Outbox, PlaybackClock, SegmentEnd, Sequence
 from chatterbox.engine.stats import Counters
 from chatterbox.engine.vocoding_loop import VocodingLoop
 from chatterbox.families.base import DecodeJob, Voice, Window
@@ -152,7 +152,7 @@ def test_a_repeatable_segment_has_the_same_samples_however_its_codes_come(quick,
 
     def spoken(step: int) -> np.ndarray:
         loop = VocodingLoop(quick.decoder, window_settings(), Counters())
-        asked = SegmentRequest(
+        asked = Sequence(
             voice=voice(30, seed=3),
             prompt=FakePrompts().prefix(voice(30, seed=3)),
             text_chars=40,
