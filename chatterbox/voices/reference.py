@@ -87,7 +87,7 @@ def prepare_reference(
         transcript = None
     elif rules.transcript == "required" and not transcript:
         raise InvalidValue(
-            "This model needs the words of the recording: send them as 'transcript'.",
+            "This model needs a transcript of the recording: send it as 'transcript'.",
             param="transcript",
         )
     recording = decoder.decode(data, max_seconds=max_seconds)

@@ -39,8 +39,8 @@ class VoiceEncoder:
         rules = self.cloned.rules
         if rules.transcript == "required" and not reference.transcript:
             raise InvalidValue(
-                "This model needs the words of the recording, and this voice has none. Register it "
-                "again, with 'transcript'.",
+                "This model needs a transcript of the recording, and this voice has none. Register "
+                "it again, with 'transcript'.",
                 param="voice_id",
             )
         longest = int(rules.max_s * SAMPLE_RATE_HZ)  # prepared for another model, it may be longer

@@ -27,16 +27,16 @@ FIXED = FixedVoices(
 )
 
 
-class Listener(FakeEncoder):
+class TranscribedVoices(FakeEncoder):
     """Requires transcripts, and records them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.rules = replace(TurboVoices.rules, transcript="required")
-        self.told: list[str | None] = []
+        self.transcripts: list[str | None] = []
 
     def encode(self, audio, transcript=None):
-        self.told.append(transcript)
+        self.transcripts.append(transcript)
         return super().encode(audio)
 
 
@@ -106,8 +106,8 @@ def test_a_model_may_have_both(tmp_path):
 
 
 def test_f116_a_family_that_needs_the_words_is_told_them_and_refuses_without(tmp_path):
-    listener = Listener()
-    library = open_library(tmp_path, listener)
+    voices = TranscribedVoices()
+    library = open_library(tmp_path, voices)
     for transcript in (None, ""):
         with pytest.raises(InvalidValue, match="send it as 'transcript'"):
             library.register(ANNA, "Anna", transcript)
@@ -116,18 +116,18 @@ def test_f116_a_family_that_needs_the_words_is_told_them_and_refuses_without(tmp
     info, _ = library.register(ANNA, "Anna", "So it is.")
     library.temporary_voice(ANNA, "Is it so?")
     library.get("slt")
-    assert listener.told[:2] == ["So it is.", "Is it so?"]
-    assert listener.told[2].startswith("The morning bus leaves at seven")
-    other = Listener()
+    assert voices.transcripts[:2] == ["So it is.", "Is it so?"]
+    assert voices.transcripts[2].startswith("The morning bus leaves at seven")
+    other = TranscribedVoices()
     again = open_library(tmp_path, other, model_key="model-b")
     assert again.get("Anna").data.nbytes > 0
-    assert other.told == ["So it is."]
-    moved = open_library(tmp_path / "c", Listener(), model_key="model-c")
+    assert other.transcripts == ["So it is."]
+    moved = open_library(tmp_path / "c", TranscribedVoices(), model_key="model-c")
     assert moved.import_(again.export("Anna")).voice_id == info.voice_id
 
 
 def test_the_transcript_is_part_of_the_id_if_the_model_uses_it(tmp_path):
-    library = open_library(tmp_path, Listener())
+    library = open_library(tmp_path, TranscribedVoices())
     one, _ = library.register(ANNA, None, "So it is.")
     other, created = library.register(ANNA, None, "Is it so?")
     assert created
@@ -138,6 +138,6 @@ def test_the_transcript_is_part_of_the_id_if_the_model_uses_it(tmp_path):
 
 def test_a_voice_without_its_transcript_is_refused(tmp_path):
     open_library(tmp_path).register(ANNA, "Anna")
-    library = open_library(tmp_path, Listener(), model_key="model-b")
+    library = open_library(tmp_path, TranscribedVoices(), model_key="model-b")
     with pytest.raises(InvalidValue, match="Register it again, with 'transcript'"):
         library.get("Anna")
