@@ -1,4 +1,4 @@
-"""The benchmark as a user starts it, against a fake server."""
+"""Tests of the benchmark's command line against a fake server."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def url(fake: Behaviour) -> Iterator[str]:
 
 @pytest.fixture
 def measure(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Run the benchmark to success; returns what it printed and its JSON."""
+    """Run the benchmark successfully and return its output and its JSON."""
 
     def run(*flags: str) -> tuple[str, dict[str, Any]]:
         figures = tmp_path / "out" / "figures.json"
@@ -47,7 +47,7 @@ def measure(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
 @pytest.fixture
 def complaint(capsys: pytest.CaptureFixture[str]):
-    """Run the benchmark to failure; returns its exit code and the one line it complains with."""
+    """Run a benchmark that fails and return its exit code and error line."""
 
     def run(*flags: str) -> tuple[int, str]:
         try:

@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it leaves behind, with which exit code."""
+"""Tests of the command line: output, files and exit codes."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ HEAVY = ("fastapi", "uvicorn", "onnxruntime", "numpy", "av", "soundfile", "scipy
 
 @pytest.fixture(autouse=True)
 def own_directory(tmp_path, monkeypatch):
-    """No `.env` and no settings of whoever runs the tests."""
+    """Hide `.env` and the environment's settings."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         if name.startswith("CHATTERBOX_"):

@@ -1,4 +1,4 @@
-"""Settings: where they come from, what a wrong one says."""
+"""Tests of settings: sources, precedence and error messages."""
 
 import argparse
 
@@ -20,7 +20,7 @@ from chatterbox.errors import ConfigError
 
 @pytest.fixture(autouse=True)
 def nowhere(tmp_path, monkeypatch):
-    """No `.env` and no variables of the machine."""
+    """Hide `.env` and the environment's settings."""
     monkeypatch.chdir(tmp_path)
     for name in unknown_environment() + [
         "CHATTERBOX_" + field.upper()

@@ -1,4 +1,4 @@
-"""The error table."""
+"""Tests of the error table."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""What other processes may see of this one; each call in a child, for it cannot be undone."""
+"""Tests of the protection from other processes, in child processes since it cannot be undone."""
 
 import subprocess
 import sys

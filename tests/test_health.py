@@ -1,4 +1,4 @@
-"""`chatterbox health`: it follows the settings, and the flags of the server's own process."""
+"""Tests of `chatterbox health`, which reads the settings and the server process's flags."""
 
 import http.server
 import socket
@@ -13,7 +13,7 @@ from chatterbox import cli
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
 def server(request):
-    """A stand-in that says so where its address is asked for anything else than liveness."""
+    """Fake server that fails requests for anything but liveness."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):

@@ -1,4 +1,4 @@
-"""Lines of the log: for a person, for key=value tools, as JSON."""
+"""Tests of the log formats: readable, key=value and JSON."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""README's examples, and the reference pages that are made from the code."""
+"""Tests of the README's examples and of the generated reference pages."""
 
 from pathlib import Path
 

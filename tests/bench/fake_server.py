@@ -1,6 +1,6 @@
-"""A server that speaks the native calls and nothing else, for the benchmark to measure.
+"""A fake server with only the native calls, for testing the benchmark.
 
-Its speech is a tone; how slow, how full and how broken it is can be set.
+Its speech is a tone. Its delays, limits and faults are configurable.
 """
 
 import json
@@ -25,7 +25,7 @@ VOICE_ID = "v-0123456789abcdef"
 
 @dataclass
 class Behaviour:
-    """What the fake does; tests change it before they start the benchmark."""
+    """Settings of the fake server. Tests change them before they start the benchmark."""
 
     audio_s: float = 1.0
     slow_above: int = 1000  # more requests at once than this make every one slower than real time
@@ -170,7 +170,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def serving(behaviour: Behaviour) -> Iterator[str]:
-    """The URL of a running fake."""
+    """Run the fake server and yield its URL."""
     server = _Server(("127.0.0.1", 0), _Handler)
     server.behaviour = behaviour  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

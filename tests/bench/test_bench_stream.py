@@ -1,4 +1,4 @@
-"""The table of tools/bench_stream.py: what a listener in real time hears of several segments."""
+"""Tests of the table of tools/bench_stream.py."""
 
 import pytest
 

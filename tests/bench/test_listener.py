@@ -1,4 +1,4 @@
-"""What a listener hears, from hand-made arrivals."""
+"""Tests of the simulated listener with hand-made arrival times."""
 
 import struct
 

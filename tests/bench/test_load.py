@@ -1,4 +1,4 @@
-"""When requests are sent, with a server that is an event."""
+"""Tests of the load patterns: when requests are sent."""
 
 import asyncio
 import itertools
@@ -12,7 +12,7 @@ from chatterbox.bench.report import Outcome
 
 
 class Speaker:
-    """Counts who is under way; every reply takes one turn of the loop."""
+    """Counts running requests. Every response takes one iteration of the event loop."""
 
     def __init__(self) -> None:
         self.numbers: list[int] = []

@@ -1,4 +1,4 @@
-"""What the person reads, from levels made up."""
+"""Tests of the report's text with made-up levels."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def test_the_answer() -> None:
 
 
 def loaded(concurrency: int, audio_per_s: float, rtf: float = 0.5, gaps: int = 0) -> Level:
-    """A level of ten requests that makes so much audio a second."""
+    """Return a level of ten requests with this throughput."""
     silences_s = [(0.2,) if n < gaps else () for n in range(10)]
     outcomes = [
         Outcome(0.0, rtf * audio_per_s, audio_s=audio_per_s, first_audible_s=0.1, silences_s=s)

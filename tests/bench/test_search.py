@@ -1,4 +1,4 @@
-"""The search finds what a scan would find, in fewer levels."""
+"""Tests that the search finds the same concurrency as a scan, with fewer levels."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""Numbers of one level, computed by hand."""
+"""Tests of a level's figures against values computed by hand."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The texts that are spoken where none are given."""
+"""Tests of the default texts."""
 
 from chatterbox.bench.client import Workload
 from chatterbox.bench.flags import parser, texts

@@ -1,4 +1,4 @@
-"""Small graphs written by hand, and what they compute."""
+"""Builds and runs small hand-written graphs."""
 
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,4 @@
-"""Attention of every make becomes one operator that computes the same.
-
-Knows small graphs written by hand; runs them.
-"""
+"""Tests that every form of attention becomes one operator that computes the same."""
 
 from pathlib import Path
 from typing import Any
@@ -68,7 +65,7 @@ COMPUTED = """
         joined = Constant <value = int64[3] {0, -1, 64}> ()
         y = Reshape (oh, joined)
     }"""
-"""As an exporter writes it: the scale from a shape, half of it on each side, and a mask."""
+"""Attention as exporters write it: the scale is computed from a shape and split, with a mask."""
 
 
 def attention_feeds(steps: int, masked: float = 0.0) -> dict[str, Any]:
@@ -80,7 +77,7 @@ def attention_feeds(steps: int, masked: float = 0.0) -> dict[str, Any]:
 
 
 def told_of(model: onnx.ModelProto, masked: float = 0.0) -> Observed:
-    """What runs of two lengths show."""
+    """Return the properties observed in runs of two lengths."""
     asked = tensors_to_observe(model)
     asking = onnx.ModelProto()
     asking.CopyFrom(model)

@@ -1,4 +1,4 @@
-"""Any stock form → a graph that computes the same, or a reason why not; never a wrong graph."""
+"""Tests that every published form compiles to an equal graph or is refused with a reason."""
 
 import dataclasses
 import json
@@ -55,7 +55,7 @@ FORMS = [
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory):
-    """A plain fp32 graph."""
+    """Write a plain fp32 graph."""
     return write_plain(MODEL, Form(), tmp_path_factory.mktemp("stock"))
 
 
@@ -148,7 +148,7 @@ def with_layer(model, **changes):
 
 
 def swapped(linear):
-    """Key and value in each other's place."""
+    """Swap key and value."""
     q, k, v = np.split(linear.weight.values, 3, axis=1)
     weight = dataclasses.replace(linear.weight, values=np.concatenate([q, v, k], axis=1))
     return Linear(weight, linear.bias)
@@ -175,7 +175,7 @@ def test_the_proof_notices_a_wrong_weight(mistake, stock, tmp_path):
 
 @pytest.mark.parametrize("mistake", ["rows", "active", "seqlens_k", "position_ids"])
 def test_the_proof_notices_a_wrong_input(mistake, stock, tmp_path):
-    """A graph that reads the wrong row, slot, length or position does not pass either."""
+    """A graph that reads the wrong row, slot, length or position fails the proof."""
     write(MODEL, CompileOptions(), tmp_path, lambda _: None)
     graph = onnx.load(str(tmp_path / GRAPH_FILE))
     kind = np.int32 if mistake == "seqlens_k" else np.int64
@@ -358,7 +358,7 @@ def test_a_graph_that_cannot_run_is_refused(stock, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_form_for_a_gpu_computes_in_half_precision(precision, tmp_path):
-    """Run on a CPU, which has the kernels, if slow ones."""
+    """Runs on a CPU, which has slow kernels for it."""
     source = write_plain(MODEL, Form(precision), tmp_path)
     recipe = default_options("cuda", precision)
     result = compile_lm(source, precision, tmp_path / "cache", CPU, options=recipe)

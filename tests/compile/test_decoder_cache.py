@@ -1,4 +1,4 @@
-"""A decoder is compiled once; what is kept is opened again only if it is what was written."""
+"""Tests that a decoder is compiled once, and that a changed cache entry is not used."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ WINDOWS = window_settings(first_most_frames=6, most_frames=20)
 
 
 def opened(path: Path, data_dir: Path) -> Opened:
-    """As a start does it, on one core: one thread's sums have one order."""
+    """Open the decoder as the server does, with one thread so that sums have a fixed order."""
     config = TTSConfig(_env_file=None, data_dir=data_dir)
     return load.open_decoder(config, path, SessionSettings("cpu", 1, {}))
 
@@ -40,7 +40,7 @@ def samples(made: Opened) -> np.ndarray:
 
 @pytest.fixture
 def compilations(monkeypatch):
-    """One entry for each time that a decoder is compiled."""
+    """Return a list that gets an entry for each compilation."""
     calls = []
     compile_decoder = compiler.compile_decoder
     counting = lambda path, *rest: calls.append(path) or compile_decoder(path, *rest)  # noqa: E731
@@ -100,7 +100,7 @@ def test_a_decoder_served_as_published_is_remembered_too(tmp_path, compilations)
 
 @pytest.fixture(scope="module")
 def whole_entry(tmp_path_factory):
-    """A decoder, a data directory where it is compiled, and how it sounds."""
+    """Return a decoder, the data directory with its compiled form, and its sound."""
     folder = tmp_path_factory.mktemp("whole")
     path = saved(local_decoder_model(), folder)
     return path, folder, samples(opened(path, folder))

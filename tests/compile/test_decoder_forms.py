@@ -1,4 +1,4 @@
-"""Every form that a published decoder may have: compiled and proven, or served with the reason."""
+"""Tests that every form of a decoder is compiled and proven, or served as published."""
 
 import math
 from collections.abc import Callable
@@ -37,7 +37,7 @@ from tools.decoder.model import decoder_model
 from tools.decoder.weights import TINY, random_weights
 
 WIDE = replace(TINY, channels=64, vocoder=64)
-"""Wide enough for products and convolutions to be worth 8 bits."""
+"""Large enough that products and convolutions are quantised."""
 ON_A_CPU = StreamSettings(int8=True, memory_bytes=1 << 28)
 WINDOWS = window_settings(first_most_frames=6, most_frames=20)
 
@@ -45,7 +45,7 @@ Change = Callable[[onnx.ModelProto], None]
 
 
 def published(*changes: Change) -> onnx.ModelProto:
-    """A small decoder in the published form, changed; from the authors' layers, random weights."""
+    """Return a small decoder in the published form, with random weights and the given changes."""
     model = decoder_model(random_weights(WIDE), ragged=False)
     for change in (forms.without_masks, *changes):
         change(model)
@@ -154,7 +154,7 @@ def doubled(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """In fp16 by the public converter: the sum in single precision, handed on in half."""
+    """The public fp16 converter sums in single precision and casts the sum to half."""
     return convert_float_to_float16(model, keep_io_types=True)
 
 
@@ -168,7 +168,7 @@ def test_in_pieces_a_sum_of_any_type_sounds_as_in_one(made_of, tmp_path):
 
 
 def test_in_half_precision_harmonics_hold_for_40_seconds():
-    """As the public converter writes it: summed in single precision, handed on in half."""
+    """The public fp16 converter sums in single precision and casts the sum to half."""
     text = """<ir_version: 9, opset_import: ["" : 18]>
     g (float[1, t] f) => (float[1, t] y) <float turn = {6.2831855}> {
         axis = Constant <value = int64 {1}> ()
@@ -229,7 +229,7 @@ def test_whole_turns_are_dropped_only_where_nothing_reads_them(readers):
 
 @pytest.mark.slow
 def test_in_half_precision_throughout_it_is_cut_and_exact(tmp_path):
-    """Its products stay as they are: 8 bits are made of single precision alone."""
+    """Its products stay unchanged: only single-precision products are quantised."""
     made = opened(halved(published()), tmp_path)
     assert (made.kind, made.note.startswith("flow exact; vocoder exact")) == ("split", True)
 

@@ -1,4 +1,4 @@
-"""What is made of a decoder for a GPU computes the same, as far as a CPU can tell."""
+"""Tests on a CPU that the decoder compiled for a GPU computes the same."""
 
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ ROWS = LinearDim(0, 0, 1)
 
 
 def exported() -> onnx.ModelProto:
-    """Small, with sizes as exporters write them."""
+    """Return a small decoder that computes sizes as exporters do."""
     model = decoder_model(random_weights(TINY))
     forms.with_spelled_attention(model)
     forms.with_sizes_read_out(model)

@@ -1,7 +1,4 @@
-"""Graphs are read and rewritten: new nodes stand where they are read, and nothing unread is left.
-
-Knows small graphs written by hand; runs them.
-"""
+"""Tests of reading and rewriting graphs: the order of new nodes, and the removal of unused ones."""
 
 import numpy as np
 import onnx

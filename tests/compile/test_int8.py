@@ -1,7 +1,4 @@
-"""Products and convolutions of every make run in 8 bits; others stay.
-
-Knows small graphs written by hand; runs them.
-"""
+"""Tests of quantising products and convolutions of every form to 8 bits."""
 
 from typing import Any
 
@@ -35,7 +32,7 @@ def product_model(kind: str, k: int = 96, n: int = 80) -> onnx.ModelProto:
 
 
 def in_4_bits(model: onnx.ModelProto, matrix: Any) -> None:
-    """Have the graph's product done as the published q4 files do it."""
+    """Replace the graph's product by a MatMulNBits, as in the published q4 files."""
     blocks = quantize_blocks(Dense(matrix), 4, 32)
     parts = {"q": blocks.codes, "s": blocks.scales.ravel(), "z": blocks.zero_points.ravel()}
     node = model.graph.node[0]

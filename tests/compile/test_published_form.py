@@ -1,4 +1,4 @@
-"""The published language model's probable form: recognised, proven, and of the published sizes."""
+"""Tests that the published form of the language model is recognised, proven, and of equal size."""
 
 import onnx
 import pytest
@@ -52,7 +52,7 @@ def test_it_is_compiled_in_every_precision(precision, tmp_path):
 
 @pytest.mark.parametrize("precision", ["fp16", "q8", "q4", "q4f16"])
 def test_public_tools_make_the_same_of_its_fp32(precision, tmp_path):
-    """Equal tensors, whoever quantised them."""
+    """Compare tensors of two quantisers."""
     ours = write_genai(MODEL, precision, tmp_path)
     (tmp_path / "theirs").mkdir()
     source = write_genai(MODEL, "fp32", tmp_path)

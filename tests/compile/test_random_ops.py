@@ -1,7 +1,4 @@
-"""Random draws are found, and made inputs, in graphs of every make.
-
-Knows small graphs written by hand; runs them.
-"""
+"""Tests of finding random operators in graphs of every form and turning them into inputs."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,4 @@
-"""The mel is found, and the sums and sizes on both sides of it.
-
-Knows small graphs written by hand; runs them.
-"""
+"""Tests of finding the mel, the running sums and the sizes of a decoder."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from chatterbox.runtime.decoder.graph_io import LinearDim, ProbeLength, time_axi
 
 
 def vocoder_like(*, first: str, pitch: str, extra: str = "") -> onnx.ModelProto:
-    """An input that becomes a mel, two convolutions over it, and something between."""
+    """Return a graph with a mel, two convolutions over it, and nodes in between."""
     model = model_of(f"""
         g (float[1,t,80] x, float[1] speaker) => (float[1,c,n] y) {{
             mel = Transpose <perm = [0, 2, 1]> (x)

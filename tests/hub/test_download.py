@@ -1,4 +1,4 @@
-"""Fetching: resumed, checked, offline afterwards; with a stand-in for the hub."""
+"""Tests of downloads with a fake hub: resuming, checking, and working offline afterwards."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ from chatterbox.loading import Loading, listening
 FILES = ["config.json", "onnx/a.onnx"]
 DATA = "onnx/a.onnx_data"
 FETCHED = [FILES[0], DATA, f"{DATA}_1", FILES[1]]
-"""A graph comes after its weights, so that one that is there is whole."""
+"""A graph is downloaded after its weights, so that a present graph is complete."""
 REPOSITORY, REVISION = "someone/some-model", "0123456789abcdef"
 
 
@@ -29,7 +29,7 @@ class Info:
 
 
 class FakeHub:
-    """Serves bytes by name; can break off, lie about a size, or hang."""
+    """Fake hub that serves bytes by name and can break off, report a wrong size, or hang."""
 
     def __init__(self) -> None:
         self.content = {name: name.encode() * 10 for name in FETCHED}

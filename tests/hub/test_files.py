@@ -1,4 +1,4 @@
-"""A model directory: whole, or named where it is not."""
+"""Tests of checking the files of a model directory."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Which model is served, and what happens when it cannot be."""
+"""Tests of selecting a model, and of the errors if it is unavailable."""
 
 import shutil
 from dataclasses import replace
@@ -22,7 +22,7 @@ def selected(config, device, say, families=(FILES,)):
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    """No test asks the real hub."""
+    """Block access to the real hub."""
     monkeypatch.setattr(hub, "reachable", lambda *_: False)
     monkeypatch.setattr(hub, "fetch", lambda *_: pytest.fail("a test tried to download"))
 
@@ -125,7 +125,7 @@ OTHER = FamilyFiles(
 
 
 class Hub:
-    """Has every file that is asked for: copies of one of Turbo's, or a `config.json`."""
+    """Fake hub with every requested file: copies of a Turbo graph, or a `config.json`."""
 
     def __init__(self, monkeypatch) -> None:
         self.fetched: list[tuple[str, str, str]] = []
