@@ -1,6 +1,6 @@
-"""Admission: which requests start now, which wait, which are sent away before any work is done.
+"""Admission control: which requests start, wait or are refused, before any work is done.
 
-Belongs to the event loop.
+Not thread-safe: used by the event loop alone.
 """
 
 import asyncio
@@ -14,12 +14,14 @@ from typing import Any
 
 from chatterbox.errors import ChatterboxError, DeadlineExceeded, Draining, Overloaded
 
-RETRY_AFTER_MIN_S, RETRY_AFTER_MAX_S = 1, 30  # bounds of an honest hint (FAULTS: admission)
-SMOOTHING = 0.2  # weight of the newest request in the running mean of service times
+RETRY_AFTER_MIN_S, RETRY_AFTER_MAX_S = 1, 30
+"""Bounds of the `Retry-After` header, in seconds."""
+SMOOTHING = 0.2
+"""Weight of the newest request in the running mean of service times."""
 
 
 class Admission:
-    """`capacity` requests at once and `queue_capacity` behind them, first come first served."""
+    """Admits `capacity` requests at once; `queue_capacity` more wait, first come, first served."""
 
     def __init__(self, capacity: int, queue_capacity: int) -> None:
         self.capacity = capacity
@@ -28,23 +30,23 @@ class Admission:
         self._parts: list[Admission] = []
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._closed = False
-        self._service_s = 1.0  # running mean of how long a permit is held
-        self._since: list[float] = []  # when those inside came in
+        self._service_s = 1.0  # running mean of a request's duration
+        self._since: list[float] = []  # start times of the active requests
 
     @property
     def queued(self) -> int:
-        """Requests waiting for a permit."""
+        """Number of requests waiting for a permit."""
         return len(self._waiters)
 
     @asynccontextmanager
     async def permit(
         self, *, timeout_s: float, unless: asyncio.Future[Any] | None = None
     ) -> AsyncIterator[None]:
-        """Hold one place for the time of the `async with`.
+        """Hold one place during the `async with`.
 
-        Raises Overloaded at once when queue and places are full, Draining once closed,
-        DeadlineExceeded when no place came free within `timeout_s`, and while waiting what `unless`
-        raises: work whose failure makes a place needless.
+        Raises Overloaded if all places and the queue are full, Draining once closed, and
+        DeadlineExceeded if no place is free within `timeout_s`. If `unless` fails while the request
+        waits, its exception is raised.
         """
         await self._enter(timeout_s, unless)
         since = time.monotonic()
@@ -58,14 +60,14 @@ class Admission:
             self._leave()
 
     def half(self) -> "Admission":
-        """A queue and places of its own for one kind of work, half as many; closed with this one.
-        Whoever does that work takes a place there first, and one here only when it needs it."""
+        """Create an admission with half the places and half the queue, for one kind of work. It is
+        closed with this one. Such work takes a place there first, and one here when it needs it."""
         part = Admission(max(1, self.capacity // 2), max(1, self.queue_capacity // 2))
         self._parts.append(part)
         return part
 
     def close(self) -> None:
-        """No new work; those still waiting are sent away, those inside go on."""
+        """Refuse new and waiting requests; active ones go on."""
         self._closed = True
         for part in self._parts:
             part.close()
@@ -75,15 +77,15 @@ class Admission:
                 waiter.set_exception(_draining())
 
     def retry_after_s(self) -> int:
-        """When a place is likely to be free: the queue's length over the measured rate, with
-        jitter so that those sent away together do not come back together."""
+        """Seconds until a place is likely to be free, from the queue's length and the recent rate.
+        Random jitter spreads the retries of requests refused together."""
         wait_s = self._typical_s() * (self.queued + 1) / self.capacity
         jittered = wait_s * random.uniform(1.0, 1.5)
         return max(RETRY_AFTER_MIN_S, min(RETRY_AFTER_MAX_S, math.ceil(jittered)))
 
     def _typical_s(self) -> float:
-        """How long a permit is held: as it was of late, and no less than those inside have theirs
-        already."""
+        """Typical duration of a request: the recent mean, or the mean age of the active requests if
+        that is longer."""
         ages_s = [time.monotonic() - since for since in self._since]
         return max(self._service_s, sum(ages_s) / max(len(ages_s), 1))
 
@@ -112,7 +114,7 @@ class Admission:
                 await waiter
         except BaseException as fault:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._leave()  # the place came at the very moment of leaving: hand it on
+                self._leave()  # the place was given while the request was cancelled: hand it on
             elif waiter in self._waiters:
                 self._waiters.remove(waiter)
             if isinstance(fault, TimeoutError):

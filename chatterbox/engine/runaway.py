@@ -1,8 +1,7 @@
-"""Tells when a stream of tokens is no speech of its text any more, and where it stopped being that.
+"""Runaway detector: finds where generated tokens stop being speech of their text.
 
-Three things go wrong with such models: they loop, they never stop, and they go silent after the
-text is over. Known harm on the other side: good speech has equal neighbouring frames, and long
-pauses inside a text; neither is ever a verdict.
+Three faults are found: the model loops, it never stops, or it goes silent after the text is over.
+Good speech also has equal neighbouring frames, and long pauses inside a text; these are no faults.
 """
 
 from collections.abc import Hashable, Sequence
@@ -18,48 +17,49 @@ from chatterbox.families.base import CodecSpec
 Fault = Literal["loop", "budget", "dead_air"]
 
 LOOP_PERIOD_S = 2.56
-"""Longest loop looked for: a short phrase."""
+"""Longest period of a loop: a short phrase."""
 LOOP_S = 1.28
-"""So much must repeat; real speech repeats no such stretch frame by frame."""
+"""Shortest repeated stretch that is a loop. Real speech repeats none frame by frame."""
 CHARS_PER_S = 15.0
 EXPECTED_EXTRA_S = 0.4
 BUDGET_FACTOR = 4.0
 BUDGET_EXTRA_S = 2.56
-"""Speech is expected to take chars / 15 seconds and 0.4 s, and cut off at four times that and
-2.56 s: the guard other programs for this model use."""
+"""Speech is expected to take chars / 15 + 0.4 seconds, and is cut off at four times that + 2.56 s,
+as other programs for this model do."""
 TEXT_OVER_FACTOR = 1.25
-"""The text counts as over at this multiple of its expected length: a slow speaker's pace."""
+"""The text counts as over at this multiple of its expected duration: a slow speaker's pace."""
 DEAD_AIR_S = 2.0
-"""So much silence after the text is over ends it."""
+"""Silence after the text is over that ends the take."""
 PAUSE_S = 8.0
-"""So much silence inside a text is no pause any more. Takes cut at 1 s were mostly good."""
+"""Silence inside a text that ends the take. Of takes cut at 1 s most were good."""
 TAIL_S = 0.2
-"""Silence left after the last sound when dead air is cut off."""
+"""Silence kept after the last sound when dead air is cut off."""
 QUIET_BELOW_PEAK_DB = 45.0
-"""A frame is heard as silent when its sound is this far below the loudest one."""
+"""A frame is silent if its sound is this far below the take's loudest frame."""
 RETRIES = 3
+"""Most takes of a segment that are thrown away."""
 
 
 def frames(seconds: float, codec: CodecSpec) -> int:
-    """How many frames so much sound has."""
+    """Number of frames in `seconds` of sound."""
     return round(seconds * codec.frame_rate_hz)
 
 
 def expected_frames(text_chars: int, codec: CodecSpec) -> int:
-    """How many frames a text of this length usually takes."""
+    """Number of frames that a text of this length usually takes."""
     return frames(text_chars / CHARS_PER_S, codec) + frames(EXPECTED_EXTRA_S, codec)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Something is wrong; tokens before `end` are good."""
+    """A fault; tokens before `end` are good."""
 
     fault: Fault
     end: int
 
 
 class RunawayDetector:
-    """Follows one take of one segment, frame by frame."""
+    """Checks one take, frame by frame."""
 
     def __init__(self, text_chars: int, codec: CodecSpec) -> None:
         expected = expected_frames(text_chars, codec)
@@ -70,25 +70,25 @@ class RunawayDetector:
             frames(seconds, codec)
             for seconds in (TAIL_S, PAUSE_S, DEAD_AIR_S, LOOP_S, LOOP_PERIOD_S)
         )
-        self._pending: list[int] = []  # tokens of the frame that is not complete
+        self._pending: list[int] = []  # tokens of the incomplete frame
         self._frames: list[Hashable] = []  # all so far
         self._last: dict[Hashable, int] = {}  # where each frame was last
-        self._familiar = 0  # frames at the end that had each been met within the longest period
-        self._quiet: set[Hashable] = set(codec.silence_tokens)  # frames that sound silent
-        self._silent: list[bool] = []  # of all frames so far
+        self._familiar = 0  # last frames that each occurred before within the longest period
+        self._quiet: set[Hashable] = set(codec.silence_tokens)  # frames known to sound silent
+        self._silent: list[bool] = []  # for each frame so far
         self._silence = 0  # silent frames at the end
-        self._pause_end = 0  # where the last pause began that could be an end of the text
+        self._pause_end = 0  # where the first pause ends that could be the end of the text
         self._loudest = 0.0
-        self._heard = 0  # frames whose sound has come
-        self._heard_fault: Verdict | None = None
+        self._decoded = 0  # frames whose sound is known
+        self._sound_verdict: Verdict | None = None
 
     @property
     def budget_tokens(self) -> int:
-        """No take gets more tokens than this."""
+        """Most tokens of a take."""
         return self._budget * self._codec.tokens_per_frame
 
     def push(self, token: int) -> Verdict | None:
-        """Take the next token; a verdict if the take should not go on."""
+        """Add the next token. Returns a verdict if the take should not go on."""
         frame: Hashable = token
         if (per_frame := self._codec.tokens_per_frame) > 1:
             self._pending.append(token)
@@ -102,8 +102,8 @@ class RunawayDetector:
         self._frames.append(frame)
         self._silent.append(silent)
         self._silence = self._silence + 1 if silent else 0
-        if self._heard_fault is not None:
-            return self._heard_fault
+        if self._sound_verdict is not None:
+            return self._sound_verdict
         if self._silence and (verdict := self._too_quiet(count, self._silence)) is not None:
             return verdict
         if self._familiar >= self._loop and (verdict := self._repeats()) is not None:
@@ -111,34 +111,34 @@ class RunawayDetector:
         return None if count < self._budget else self._verdict("budget", self._pause_end or count)
 
     def hear(self, tokens: I64, samples: F32) -> None:
-        """`samples` is what the next `tokens` of whole frames became. Frames that sound silent
-        count as silence, these and whichever equal them from now on."""
+        """Add the sound of the next `tokens`, which are whole frames. Frames that sound silent, and
+        later frames equal to them, count as silence."""
         size, per_frame = self._codec.samples_per_frame, self._codec.tokens_per_frame
         rows = tokens.reshape(-1, per_frame)  # [frames, tokens of one]
-        first, count = self._heard, min(len(rows), len(samples) // size)
-        self._heard += len(rows)
+        first, count = self._decoded, min(len(rows), len(samples) // size)
+        self._decoded += len(rows)
         if not count:
             return
         power = np.square(samples[: count * size], dtype=np.float64)
         levels = power.reshape(count, size).mean(axis=1)
         self._loudest = max(self._loudest, float(levels.max()))
         quiet = (levels < self._loudest * 10 ** (-QUIET_BELOW_PEAK_DB / 10)).tolist()
-        heard: list[Hashable] = [*map(tuple, rows.tolist())] if per_frame > 1 else tokens.tolist()
-        loud = {frame for frame, silent in zip(heard, quiet, strict=False) if not silent}
-        self._quiet |= {*heard[:count]} - loud
+        played: list[Hashable] = [*map(tuple, rows.tolist())] if per_frame > 1 else tokens.tolist()
+        loud = {frame for frame, silent in zip(played, quiet, strict=False) if not silent}
+        self._quiet |= {*played[:count]} - loud
         for at, silent in enumerate(quiet, first):
             if silent and at < len(self._silent):
                 self._silent[at] = True
         self._silence = _run(self._silent)
-        # Behind what was heard there may be frames of which nobody knows how they sound.
-        sounded = self._silent[: self._heard]
-        self._heard_fault = self._too_quiet(len(sounded), _run(sounded))
+        # The sound of later frames is not known yet.
+        decoded = self._silent[: self._decoded]
+        self._sound_verdict = self._too_quiet(len(decoded), _run(decoded))
 
     def _verdict(self, fault: Fault, end_frame: int) -> Verdict:
         return Verdict(fault, end_frame * self._codec.tokens_per_frame)
 
     def _too_quiet(self, count: int, silence: int) -> Verdict | None:
-        """Of the first `count` frames the last `silence` are silent."""
+        """Check the first `count` frames, of which the last `silence` are silent."""
         began = count - silence
         end = began + self._tail
         if silence >= self._tail and end >= self._text_over:
@@ -147,7 +147,7 @@ class RunawayDetector:
         return self._verdict("dead_air", end) if silence >= limit else None
 
     def _repeats(self) -> Verdict | None:
-        """Looked for only where every frame of such a stretch was met shortly before."""
+        """Look for a loop at the end of the frames."""
         frames = self._frames
 
         def repeats(period: int) -> bool:
@@ -159,7 +159,7 @@ class RunawayDetector:
             )
 
         period = next(filter(repeats, range(1, self._longest_period + 1)), None)
-        if period is None or self._silence >= period:  # none, or a pause
+        if period is None or self._silence >= period:  # no loop, or a pause
             return None
         begin = len(frames) - max(period, self._loop)
         while begin > period and frames[begin - 1] == frames[begin - 1 - period]:
@@ -168,16 +168,16 @@ class RunawayDetector:
 
 
 def _run(silent: list[bool]) -> int:
-    """How many at the end are."""
+    """Number of silent frames at the end."""
     return next((n for n, one in enumerate(reversed(silent)) if not one), len(silent))
 
 
 def remedy(fault: Fault, attempt: int, sampling: Sampling) -> Sampling | None:
-    """How to sample after attempt number `attempt` (0 is the first, sampled by `sampling`) had this
-    fault and was thrown away; None: enough was tried.
+    """Return the sampling of the next take after number `attempt` (from 0) had this fault, or None
+    after the last. `sampling`: of the first take.
 
-    A loop is a model too sure of itself: warmer each time, never below 0.6 (greedy loops by
-    nature). Other faults are bad luck in the draws, which a new seed alone changes."""
+    A looping model is too certain, so the temperature rises with each take, to at least 0.6.
+    Other faults are bad luck, which new random numbers change."""
     if attempt >= RETRIES:
         return None
     if fault != "loop":
@@ -191,8 +191,8 @@ def remedy(fault: Fault, attempt: int, sampling: Sampling) -> Sampling | None:
 
 
 def best_take(good_tokens: Sequence[int], text_chars: int, codec: CodecSpec) -> int:
-    """Which of several failed takes to keep, given the good tokens of each: the one whose length
-    is most like speech of this text, the earlier one of equals."""
+    """Index of the failed take to keep: the one whose number of good tokens is nearest to that of
+    speech of this text; the first of equals."""
     expected = expected_frames(text_chars, codec) * codec.tokens_per_frame
     distances = [abs(np.log((good + 1) / (expected + 1))) for good in good_tokens]
     return int(np.argmin(distances))

@@ -1,10 +1,9 @@
 """Plans which frames of a stream are decoded next.
 
-A stream is decoded in windows. Every window is fed some frames it has been fed before (left
-context), its fresh frames, and frames whose sound is not final yet (look-ahead); the last one is
-fed the codec's tail instead. How many fresh frames a window takes follows from three times: how
-long the listener's audio lasts (`slack_s`), how long a decode takes (`DecodeCost`), and how long
-the decoded frames will play.
+A stream is decoded in windows. The decoder gets some frames again (left context), the fresh frames,
+and frames whose sound is not final yet (look-ahead); with the last window it gets the codec's tail
+instead. The number of fresh frames depends on how long the listener's sound lasts (`slack_s`), how
+long a decode takes (`DecodeCost`), and how long the decoded frames will play.
 """
 
 import math
@@ -13,49 +12,48 @@ from dataclasses import dataclass
 from chatterbox.families.base import CodecSpec, Window
 
 FIRST_LEAST_S = 0.16
-"""Less is gone before anything can follow it."""
+"""Shortest first window. A shorter one has been played before a second can follow."""
 FIRST_MOST_S = 0.4
-"""More only delays the first sound."""
+"""Longest first window. A longer one only delays the first sound."""
 MOST_S = 3.0
-"""A longer window keeps other streams' first windows waiting."""
+"""Longest window. A longer one would delay other streams' first windows."""
 AHEAD = 3.0
-"""The first window is so many times the size that just keeps up with a listener, within the bounds
-of `WindowSettings`: every window costs something whatever its size, so large ones cost less."""
+"""The first window is this many times the size that just keeps up with the listener, within the
+bounds of `WindowSettings`. Larger windows cost less in total, since each has a fixed cost."""
 GROWTH = 1.25
-"""A window waits for frames as long as it will still be in time, and at least until it is so many
-times as large as the one before: one that is just in time and no larger leaves the next as little
-time, and so on for ever. Short gaps are the price (docs/inside/decoder.md): a larger factor makes
-them fewer and longer."""
+"""A window waits for frames while it can still be in time, and until it is at least this many times
+as large as the one before: a window that is no larger leaves the next one as little time. A larger
+factor makes gaps fewer and longer (docs/inside/decoder.md)."""
 LATE_GROWTH = 1.7
-"""The same factor where sound comes too late whatever is done: fewer, larger windows cost less."""
+"""The same factor while sound comes too late anyway: fewer, larger windows cost less."""
 SURPLUS = 1.5
-"""Windows stop growing at a listener's expense at so many times the size that just keeps up; from
-there on each leaves more sound than it takes time."""
+"""Windows grow no further by delaying sound at this many times the size that just keeps up. From
+there on each window gives more sound than it takes time."""
 TABLE_GROWTH = 1.4
-"""From one fixed size to the next."""
+"""Growth from one window to the next in the fixed schedule."""
 RESERVED = 1 / 2
-"""Of the sound by which a window is longer than what keeps up."""
+"""Share kept in reserve of the sound by which a window exceeds the size that just keeps up."""
 DECAY = 0.9
-"""Weight of the past at every new measurement of a cost: about the last ten count."""
+"""Weight of earlier measurements at each new one: about the last ten count."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowSettings:
-    """What a decoder needs around its windows, and how large they may be."""
+    """Bounds of window sizes, and what a decoder needs around a window."""
 
     codec: CodecSpec
     first_least_frames: int
     first_most_frames: int
     most_frames: int
     sizes: tuple[int, ...] = ()
-    """Fresh frames of every window but the last, smallest first, so that few shapes come and rows
-    of one shape meet; none: as many as suit."""
+    """Allowed numbers of fresh frames of every window but the last, ascending, so that windows have
+    few shapes and can share calls. Empty: any number."""
     cross_fade_ms: int = 15
-    reserve_s: float = 0.15  # audio the listener should still have when a window arrives
+    reserve_s: float = 0.15  # sound that the listener should still have when a window arrives
 
     @classmethod
     def of(cls, codec: CodecSpec, sizes: tuple[int, ...] = ()) -> "WindowSettings":
-        """As a codec's frames are long."""
+        """Return the settings for a codec's frame length."""
         least, first, most = (
             max(round(seconds * codec.frame_rate_hz), 1)
             for seconds in (FIRST_LEAST_S, FIRST_MOST_S, MOST_S)
@@ -69,11 +67,11 @@ class WindowSettings:
         assert not self.sizes or {self.first_most_frames, self.most_frames} <= {*self.sizes}
         assert self.cross_fade_samples <= self.codec.samples_per_frame
         assert self.codec.left_context_frames > self.codec.fade_in_frames, (
-            "the faded part must never be heard again"
+            "the faded part must be inside the left context"
         )
         context = self.codec.left_context_frames * self.codec.samples_per_frame
         assert self.codec.delay_samples + self.cross_fade_samples <= context, (
-            "a window begins where the one before it ended, or earlier"
+            "a window must begin where the one before ended, or earlier"
         )
 
     @property
@@ -84,33 +82,32 @@ class WindowSettings:
 
 @dataclass(frozen=True, slots=True)
 class DecodeCost:
-    """Expected seconds from asking for a window to having it: `fixed_s + per_frame_s × fed`.
+    """Expected seconds of decoding a window: `fixed_s + per_frame_s × fed frames`.
 
-    `token_s` is what a new frame costs the same processor before that: a step of the language model
-    where both share their cores, 0 where it runs beside the decoder."""
+    `token_s` is the time that the language model takes from the decoder's cores for each new frame;
+    0 if they do not share cores."""
 
     fixed_s: float
     per_frame_s: float
     token_s: float = 0.0
 
     def seconds(self, fed_frames: int) -> float:
-        """For a window that is fed so many frames."""
+        """Seconds for a window with `fed_frames`."""
         return self.fixed_s + self.per_frame_s * fed_frames
 
     def scaled(self, load: float) -> "DecodeCost":
-        """When `load` windows want the decoder at once."""
+        """The cost when `load` calls are needed at once."""
         return DecodeCost(self.fixed_s * load, self.per_frame_s * load, self.token_s)
 
 
 class LatencyModel:
-    """Seconds of a call by its size, learnt from the calls so far: least squares, the past
-    decaying."""
+    """Estimates the seconds of a call from its size, by least squares over recent calls."""
 
     def __init__(self) -> None:
         self._sums = (0.0,) * 5  # of 1, x, y, xx and xy; replaced whole, since two threads read it
 
     def add(self, size: int, seconds: float) -> None:
-        """A call of so many frames, or rows, took so long."""
+        """Add a call's duration. `size`: its frames or rows."""
         one, x, y, xx, xy = self._sums
         self._sums = (
             one * DECAY + 1.0,
@@ -121,32 +118,31 @@ class LatencyModel:
         )
 
     def estimate(self) -> DecodeCost:
-        """The line through the measurements; neither part is ever negative."""
+        """Fit a line with non-negative parts."""
         weight, x, y, xx, xy = self._sums
         if not weight:
             return START
         mean_x, mean_y = x / weight, y / weight
         spread = xx / weight - mean_x * mean_x
         slope = 0.0
-        if spread > 1.0:  # calls of about one size tell nothing of the slope
+        if spread > 1.0:  # the slope needs calls of different sizes
             slope = (xy / weight - mean_x * mean_y) / spread
         slope = min(max(slope, 0.0), mean_y / mean_x if mean_x else 0.0)
         return DecodeCost(fixed_s=mean_y - slope * mean_x, per_frame_s=slope)
 
 
 START = DecodeCost(fixed_s=0.05, per_frame_s=0.005)
-"""Before anything was measured."""
+"""The estimate before the first measurement."""
 
 
 class Windows:
-    """The windows of one stream, in order. Mutable; owned by whoever drives the stream."""
+    """Plans the windows of one stream, in order."""
 
     def __init__(
         self, settings: WindowSettings, *, fixed_schedule: bool = False, speed: float = 1.0
     ) -> None:
-        """`fixed_schedule`: windows of fixed sizes, whatever the listener and the cost, so that
-        the same frames are always decoded in the same windows. `speed`: how fast the listener plays
-        them."""
+        """`fixed_schedule`: sizes do not depend on time, so that the same frames are always decoded
+        in the same windows. `speed`: the listener's playback speed."""
         self._settings = settings
         self._ahead = settings.codec.look_ahead_frames
         self._context = settings.codec.left_context_frames
@@ -156,17 +152,16 @@ class Windows:
         self._last_fresh = 0
         self.done = False  # the last window has been taken
         self.wait_for = 0, -math.inf
-        """After a plan for none: nothing is due before there are so many frames, or the listener's
-        audio lasts no longer than so many seconds."""
+        """After `plan` returned None: a window is due with this many frames, or once the listener's
+        sound lasts no longer than this many seconds."""
 
     def plan(self, frames: int, ended: bool, slack_s: float, cost: DecodeCost) -> Window | None:
-        """The window to decode now, or None while it is better to wait for more frames; then
-        `wait_for` says until when. Nothing else changes: a window that is decoded is reported by
-        `take`.
+        """Return the window to decode now, or None while it is better to wait for more frames;
+        then `wait_for` is set. Call `take` when the window is decoded.
 
-        `frames` is how many there are, `ended` whether no more will come (fewer than were decoded
-        already: then the stream ends where it is). `slack_s` is how long the listener's audio
-        lasts: 0 or less when they hear nothing yet, infinite when nobody listens while it is made.
+        `frames`: how many there are. `ended`: no more will come (if fewer than were decoded, the
+        stream ends where it is). `slack_s`: how long the listener's sound lasts; 0 or less before
+        the first sound, infinite without a listener.
         """
         if self.done:
             return None
@@ -186,14 +181,14 @@ class Windows:
         return Window(begin, self.next_frame, end, stop, last, s.codec)
 
     def next(self, frames: int, ended: bool, slack_s: float, cost: DecodeCost) -> Window | None:
-        """`plan`, and `take` what it gives."""
+        """Plan a window and take it."""
         window = self.plan(frames, ended, slack_s, cost)
         if window is not None:
             self.take(window)
         return window
 
     def take(self, window: Window) -> None:
-        """`window`, as planned, is being decoded."""
+        """Move on behind `window`, which is being decoded."""
         assert window.fresh == self.next_frame
         assert not self.done
         self._last_fresh = window.end - window.fresh
@@ -207,14 +202,14 @@ class Windows:
         lasting = self._lasting_frames(cost, around)
         least = self._size_from(self._least_frames(lasting, late=slack_s <= 0))
         reserve_s, around_s = self._reserve_s(lasting), cost.seconds(around)
-        spare_s = slack_s - reserve_s - around_s  # for the fresh ones
+        spare_s = slack_s - reserve_s - around_s  # for decoding fresh frames
         within = 0 if spare_s <= 0 else s.most_frames
         if 0 < spare_s < cost.per_frame_s * s.most_frames:
             within = int(spare_s / cost.per_frame_s)
         most = self._size_within(min(max(least, within), s.most_frames))
         ready = frames - self.next_frame - (0 if ended else self._ahead)
         if ended:
-            # What is left for the last window is a useful one, and enough to look ahead to.
+            # Leave the last window a useful size, and enough frames for look-ahead.
             crumb = max(least, self._ahead)
             return self._last_or_before(ready, most) if ready <= most + crumb else most
         if ready < least:
@@ -235,8 +230,8 @@ class Windows:
         self.wait_for = self.next_frame + fresh + self._ahead, slack_s
 
     def next_window_s(self, frames: int, ended: bool, cost: DecodeCost) -> float:
-        """Seconds of work until the next window of the least useful size is there: `token_s` for
-        each frame that is missing, and the decode."""
+        """Seconds of work until the next window of the least useful size is decoded: `token_s` for
+        each missing frame, and the decode."""
         around = self._around
         least = self._least_frames(self._lasting_frames(cost, around), late=False)
         if ended:
@@ -245,9 +240,9 @@ class Windows:
         return cost.token_s * max(missing, 0) + cost.seconds(around + least)
 
     def _from_table(self, left: int, ended: bool) -> int | None:
-        """The first window is of the usual most, each one after it larger up to the largest; what
-        is left when no further one fits is the last. Whether the end was known when a window was
-        due changes nothing."""
+        """Fresh frames in the fixed schedule: the first window has `first_most_frames`, each later
+        one is larger, up to `most_frames`. The result does not depend on when the end became
+        known."""
         s = self._settings
         grown = math.ceil(TABLE_GROWTH * self._last_fresh) or s.first_most_frames
         size = self._size_from(min(grown, s.most_frames))
@@ -258,8 +253,8 @@ class Windows:
         return self._last_or_before(left, size) if ended else None
 
     def _last_or_before(self, left: int, most: int) -> int:
-        """All that is left as the last window; a usual size before it, where that would be fed more
-        than any other is."""
+        """Fresh frames near the end: all `left` frames, or an allowed size first if the last window
+        would otherwise be larger than any other."""
         s = self._settings
         usual = [size for size in s.sizes if size <= min(most, left - self._ahead)]
         if usual and left + s.codec.tail_frames > s.sizes[-1] + self._ahead:
@@ -267,9 +262,9 @@ class Windows:
         return max(left, 0)
 
     def _least_frames(self, lasting: int, *, late: bool) -> int:
-        """A window should play at least as long as it takes until the one after it is there, which
-        those of `lasting` frames just do. A listener who has run out of sound is helped by larger
-        ones: they take less in all."""
+        """Smallest useful number of fresh frames. A window should play at least until the next one
+        arrives, as one of `lasting` frames just does. `late`: the listener has no sound; larger
+        windows then catch up faster."""
         s = self._settings
         if not self.next_frame:
             return min(max(math.ceil(AHEAD * lasting), s.first_least_frames), s.first_most_frames)
@@ -283,7 +278,7 @@ class Windows:
         return min(max(least, s.first_least_frames), s.most_frames)
 
     def _lasting_frames(self, cost: DecodeCost, around: int) -> int:
-        """Windows of so many frames just keep up with a listener."""
+        """Number of fresh frames with which windows just keep up with the listener."""
         most = self._settings.most_frames
         gain_s = self._frame_s - cost.per_frame_s - cost.token_s
         fixed_s = cost.seconds(around)
@@ -291,28 +286,28 @@ class Windows:
 
     @property
     def _around(self) -> int:
-        """Frames that the next window is fed besides its fresh ones."""
+        """Frames of the next window besides its fresh ones."""
         return min(self.next_frame, self._context) + self._ahead
 
     def _reserve_s(self, lasting: int) -> float:
-        """Sound that should be left when a window arrives: what the last one was longer than need
-        be is kept in part for a next one that takes longer than expected."""
+        """Sound that the listener should have left when a window arrives: a share of what the last
+        window exceeded the size that just keeps up."""
         if not self.next_frame:
             return self._settings.reserve_s
         beyond_s = self._frame_s * (self._last_fresh - lasting)
         return min(self._settings.reserve_s, max(RESERVED * beyond_s, 0.0))
 
     def _widened(self, begin: int, end: int) -> int:
-        """More left context where the last window then feeds as many frames as others do."""
+        """Extend the last window's left context if that gives it the shape of other windows."""
         around = self._context + self._ahead
         usual = [end - around - size for size in self._settings.sizes]
         return max((b for b in usual if 0 <= b <= begin), default=begin)
 
     def _size_from(self, frames: int) -> int:
-        """The smallest size of so many frames or more; the largest where none is."""
+        """The smallest allowed size of at least `frames`; the largest if there is none."""
         sizes = self._settings.sizes or (frames,)
         return next((size for size in sizes if size >= frames), sizes[-1])
 
     def _size_within(self, frames: int) -> int:
-        """The largest size of so many frames or fewer, of which there is one."""
+        """The largest allowed size of at most `frames`; there must be one."""
         return max(size for size in self._settings.sizes or (frames,) if size <= frames)
