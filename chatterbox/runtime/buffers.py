@@ -40,7 +40,6 @@ class HostBuffer(TensorView):
         super().__init__(self.array.ctypes.data, shape, dtype)
 
     def get(self) -> Array:
-        """Return the tensor itself."""
         return self.array
 
 
@@ -162,9 +161,7 @@ class Block:
         return cls(fields, Mirror(memory, block_offsets(fields)[1]))
 
     def upload(self) -> None:
-        """Copy all tensors to the device."""
         self._mirror.upload(self._nbytes)
 
     def download(self) -> None:
-        """Copy all tensors to the host."""
         self._mirror.download(self._nbytes)

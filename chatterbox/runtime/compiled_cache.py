@@ -80,7 +80,7 @@ def file_hash(path: Path) -> str:
 
 
 class CompiledCache:
-    """Finds and writes entries."""
+    """Finds, makes and writes entries. Safe for several processes at once."""
 
     def __init__(self, data_dir: Path) -> None:
         self._root = data_dir / DIRECTORY

@@ -162,7 +162,6 @@ class HostEmbedder:
 
 
 def row_count(table: Array | BlockQuantized) -> int:
-    """Return the number of ids in a table."""
     return len(table.codes) if isinstance(table, BlockQuantized) else len(table)
 
 

@@ -39,7 +39,6 @@ class PrefixedPrompt:
         return len(self.prefix) + len(self.ids)
 
     def with_text(self, ids: I64) -> "PrefixedPrompt":
-        """Return a prompt of the same prefix and these text ids."""
         return PrefixedPrompt(self.prefix_key, self.prefix, ids)
 
     @property
@@ -152,7 +151,6 @@ class SlottedLanguageModel:
         return self._prefixes.nbytes
 
     def prefill(self, slot: int, prompt: PrefixedPrompt) -> F32:
-        """Copy the prefix from the cache and compute the text; see `LanguageModel.prefill`."""
         rows = self._embed.text(prompt.ids)
         prefix = self._prefix(prompt)
         length = prefix.rows + len(rows)
@@ -164,7 +162,6 @@ class SlottedLanguageModel:
         return logits
 
     def decode(self, slots: Sequence[int], tokens: I64) -> F32:
-        """Append one token to each of `slots`; see `LanguageModel.decode`."""
         batch = self._batch
         if batch is None or batch.slots != slots:
             batch = self._batch = Batch.of(slots)
@@ -181,7 +178,6 @@ class SlottedLanguageModel:
         return logits[:, : self.vocab]
 
     def free(self, slot: int) -> None:
-        """Forget the slot's sequence."""
         self._lengths[slot] = 0
 
     def cache_prefix(self, prompt: PrefixedPrompt) -> None:

@@ -67,7 +67,6 @@ class _Batch:
         return max(self.lengths, default=0)
 
     def on_host(self) -> list[NDArray[np.floating]]:
-        """Return the cache as arrays."""
         return [kv.numpy() if isinstance(kv, ort.OrtValue) else kv for kv in self.cache]
 
     def select(self, slots: Sequence[int]) -> "_Batch":
@@ -78,7 +77,6 @@ class _Batch:
         return _Batch(list(slots), lengths, [kv[rows, :, start:] for kv in self.on_host()])
 
     def join(self, other: "_Batch") -> "_Batch":
-        """Return a batch of the rows of both."""
         if not self.slots or not other.slots:
             return self if self.slots else other
         width = max(self.width, other.width)
@@ -119,11 +117,9 @@ class PublishedLanguageModel:
         self.batched = self._rows_equal_alone()
 
     def prefill(self, slot: int, prompt: PrefixedPrompt) -> F32:
-        """Compute the prefix and the text; see `LanguageModel.prefill`."""
         return self._prefill(slot, np.concatenate([prompt.prefix, self._embed.text(prompt.ids)]))
 
     def decode(self, slots: Sequence[int], tokens: I64) -> F32:
-        """Append one token to each of `slots`; see `LanguageModel.decode`."""
         embeds = self._embed.codes(tokens)
         if not self.batched:
             rows = zip(slots, embeds, strict=True)
@@ -147,7 +143,6 @@ class PublishedLanguageModel:
         return logits
 
     def free(self, slot: int) -> None:
-        """Forget the slot's sequence."""
         self._single.pop(slot, None)
         if slot in self._batch.slots:
             self._batch = self._batch.select([s for s in self._batch.slots if s != slot])

@@ -130,7 +130,6 @@ class LinearDim(NamedTuple):
     fixed: int
 
     def at(self, length: ProbeLength) -> int:
-        """Return the size for a call of this length."""
         return self.per_code * length.codes + self.per_prompt * length.prompt + self.fixed
 
 

@@ -138,19 +138,13 @@ class _Shape(NamedTuple):
     end: int
 
 
-class _Place(NamedTuple):
-    """Shape of a job's call, and the stream's frame that it begins with."""
-
-    shape: _Shape
-    origin: int
-
-
 INDEPENDENT = SNAC.left_context_frames * SNAC.samples_per_frame - SNAC.delay_samples
 """First sample of a call that does not depend on whether the call begins the stream."""
 
 
-def _place(job: DecodeJob, sizes: Sequence[int]) -> _Place:
-    """Return where a job's window is in its call. With `sizes`, calls have few shapes.
+def _place(job: DecodeJob, sizes: Sequence[int]) -> tuple[_Shape, int]:
+    """Return the shape of a job's call, and the stream's frame that the call begins with. With
+    `sizes`, calls have few shapes.
 
     A call may have other frames before a window that does not begin the stream, and after one that
     does not end it: the samples of the window do not depend on them.
@@ -169,9 +163,9 @@ def _place(job: DecodeJob, sizes: Sequence[int]) -> _Place:
         shape = _Shape(frames, 0, (frames - ahead) * per_frame - SNAC.delay_samples)
     first, end = (sample - origin * per_frame for sample in (job.next_sample, window.end_sample))
     if sizes and shape.first <= first <= end <= shape.end:
-        return _Place(shape, origin)
+        return shape, origin
     at = window.begin * per_frame
-    return _Place(_Shape(fed, job.next_sample - at, window.end_sample - at), window.begin)
+    return _Shape(fed, job.next_sample - at, window.end_sample - at), window.begin
 
 
 def _split_in_two(job: DecodeJob, sizes: Sequence[int]) -> list[DecodeJob]:
@@ -218,7 +212,7 @@ class SnacDecoder(StreamDecoder):
 
     def bucket(self, job: DecodeJob) -> Hashable:
         """Jobs of one bucket have calls of the same shape."""
-        return _place(job, self._sizes).shape
+        return _place(job, self._sizes)[0]
 
     def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
         """Return what decodes the jobs: one graph has no first part to run now."""
@@ -234,11 +228,12 @@ class SnacDecoder(StreamDecoder):
                 Rendered(np.concatenate([first.samples, second.samples]), first.at)
                 for first, second in zip(*halves, strict=True)
             ]
-        placed = [(job, _place(job, self._sizes)) for job in jobs]
-        shape = placed[0][1].shape
+        places = [_place(job, self._sizes) for job in jobs]
+        shape = places[0][0]
+        placed = [(job, origin) for job, (_, origin) in zip(jobs, places, strict=True)]
         if shape.end <= shape.first:
             return [Rendered(np.zeros(0, np.float32), job.next_sample) for job in jobs]
-        feeds = snac.code_feeds(np.stack([_tokens(job, place) for job, place in placed]))
+        feeds = snac.code_feeds(np.stack([_tokens(job, shape, origin) for job, origin in placed]))
         first_output = 0  # sample of the call that the graph's output begins with
         if self._compiled:
             needed = needed_steps(shape.frames, shape.first, shape.end)
@@ -249,8 +244,8 @@ class SnacDecoder(StreamDecoder):
             feeds |= _crop_feeds(needed)
         (waves,) = self._session.run([snac.AUDIO], cast_feeds(self._session, feeds))
         results = []
-        for (job, place), wave in zip(placed, waves[:, 0], strict=False):
-            at = place.origin * SNAC.samples_per_frame + first_output
+        for (job, origin), wave in zip(placed, waves[:, 0], strict=False):
+            at = origin * SNAC.samples_per_frame + first_output
             wanted = wave[job.next_sample - at : job.window.end_sample - at]
             results.append(Rendered(np.asarray(wanted, np.float32), job.next_sample))
         return results
@@ -270,23 +265,23 @@ class SnacDecoder(StreamDecoder):
             self.run([DecodeJob(s, window, tokens, first, window.end_sample) for s in streams])
 
     def _noise_feeds(
-        self, placed: Sequence[tuple[DecodeJob, _Place]], needed: Sequence[range]
+        self, placed: Sequence[tuple[DecodeJob, int]], needed: Sequence[range]
     ) -> Feeds:
         feeds = {}
         for block, ((stride, rate), steps) in enumerate(zip(snac.BLOCKS, needed, strict=True)):
             first, count = steps.start * stride, len(steps) * stride
             rows = [
-                self._draw(stream_of(job).seed, block, place.origin * rate + first, count)
-                for job, place in placed
+                self._draw(stream_of(job).seed, block, origin * rate + first, count)
+                for job, origin in placed
             ]
             feeds[snac.noise_name(block)] = np.stack(rows)[:, None]
         return feeds
 
 
-def _tokens(job: DecodeJob, place: _Place) -> I64:
+def _tokens(job: DecodeJob, shape: _Shape, origin: int) -> I64:
     """Return a job's tokens, padded to all frames of its call."""
-    before = (job.window.begin - place.origin) * snac.PLACES
-    return np.pad(job.tokens, (before, place.shape.frames * snac.PLACES - before - len(job.tokens)))
+    before = (job.window.begin - origin) * snac.PLACES
+    return np.pad(job.tokens, (before, shape.frames * snac.PLACES - before - len(job.tokens)))
 
 
 def _crop_feeds(needed: Sequence[range]) -> Feeds:

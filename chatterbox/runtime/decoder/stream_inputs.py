@@ -117,12 +117,10 @@ class RowLayout:
 
     @property
     def row_numbers(self) -> int:
-        """Numbers in a row of the table."""
         return self.width if self.steps == 1 else self.steps
 
     @property
     def table_rows(self) -> int:
-        """Rows of the table."""
         return TABLE_NUMBERS // self.row_numbers
 
     def table(self, op: RandomOp) -> F32:
