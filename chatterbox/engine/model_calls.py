@@ -1,5 +1,5 @@
-"""How a loop calls its model: in as many calls as memory allows, a row at fault apart from others;
-and while nobody speaks, to prepare voices."""
+"""Calls of a loop to its model: batches that are split when memory is short or a row fails, and the
+preparation of voices while the engine is idle."""
 
 import logging
 from collections import deque
@@ -15,22 +15,22 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 GROW_BACK_AFTER = 1000
-"""Good calls after which twice as many rows are tried again: what took the memory may be gone. At
-25 steps a second it is 40 s, so that a limit that stays costs next to nothing."""
+"""Successful calls after which the limit of rows is doubled, since memory may be free again. At 25
+steps a second this takes 40 s, so that a permanent limit costs next to nothing."""
 RETRY_MEMORY_S = 5.0
-"""Other requests have moved on by then."""
+"""`Retry-After` of a request that ran out of memory: others have ended by then."""
 MAX_WAITING_VOICES = 100
-"""Each keeps its tensors in memory (2 MB); the oldest ones are dropped first."""
+"""Most voices waiting to be prepared, at 2 MB each; the oldest are dropped."""
 
 
 class SplittingBatch(Generic[Row, Result]):
-    """Calls with as many rows as fit. A call that fails must have changed nothing."""
+    """Splits a batch into calls that succeed. A call that raises must have changed nothing."""
 
     def __init__(self, is_row_error: Callable[[BaseException], bool]) -> None:
-        """`is_row_error`: whether a fault is of one row, which then fails alone, found by calling
-        with each row by itself. Other faults are raised."""
+        """`is_row_error`: whether a fault is one row's. That row is found by calling with each row
+        alone. Other faults are raised."""
         self._is_row_error = is_row_error
-        self._max_rows: int | None = None  # in one call; None: as many as there are
+        self._max_rows: int | None = None  # in one call; None: no limit
         self._good_calls = 0  # since memory ran out
 
     def run(
@@ -39,8 +39,8 @@ class SplittingBatch(Generic[Row, Result]):
         call: Callable[[list[Row]], Result],
         fail: Callable[[Row, ChatterboxError], None],
     ) -> list[tuple[list[Row], Result]]:
-        """Results in order, each with the rows of its call, in as many calls as were needed. At
-        the end `fail` is called for every row that had none."""
+        """Call with all rows, in as many calls as needed. Returns each call's rows and result, in
+        order. At the end `fail` is called for each row without a result."""
         size = self._max_rows or max(1, len(rows))
         done: list[tuple[list[Row], Result]] = []
         failed: list[tuple[Row, ChatterboxError]] = []
@@ -48,13 +48,13 @@ class SplittingBatch(Generic[Row, Result]):
             part = rows[at : at + size]
             try:
                 done.append((part, call(part)))
-            except Exception as fault:  # noqa: BLE001 - `_smaller` raises what is no row's
-                for few in self._smaller(part, fault):
+            except Exception as fault:  # noqa: BLE001 - `_split` raises other faults
+                for rest in self._split(part, fault):
                     try:
-                        done.append((few, call(few)))
-                    except Exception as again:  # noqa: BLE001 - so does `_error`
+                        done.append((rest, call(rest)))
+                    except Exception as again:  # noqa: BLE001 - `_error` raises other faults
                         error = self._error(again)
-                        failed += [(row, error) for row in few]
+                        failed += [(row, error) for row in rest]
                 continue
             self._good_calls += 1
             if self._max_rows and self._good_calls >= GROW_BACK_AFTER:
@@ -63,8 +63,8 @@ class SplittingBatch(Generic[Row, Result]):
             fail(row, error)
         return done
 
-    def _smaller(self, rows: list[Row], fault: Exception) -> list[list[Row]]:
-        """What to call with next: halves where memory is short, else each row alone."""
+    def _split(self, rows: list[Row], fault: Exception) -> list[list[Row]]:
+        """Split a batch whose call failed: halves if memory is short, else single rows."""
         if is_out_of_memory(fault):
             log.warning("no memory for %d rows at once; trying half of them", len(rows))
             self._max_rows, self._good_calls = max(1, len(rows) // 2), 0
@@ -76,7 +76,7 @@ class SplittingBatch(Generic[Row, Result]):
         return [[row] for row in rows]
 
     def _error(self, fault: Exception) -> ChatterboxError:
-        """What a row is told that failed once more; raises what is no row's fault."""
+        """The error of rows that failed again. Raises faults that are not a row's."""
         if is_out_of_memory(fault):
             return OutOfMemory(
                 "The device has no memory left for this request.", retry_after_s=RETRY_MEMORY_S
@@ -88,29 +88,28 @@ class SplittingBatch(Generic[Row, Result]):
 
 
 class VoiceWarmup(Generic[T]):
-    """Voices waiting to be prepared, one at a time, by the thread that owns the model.
+    """Queue of voices that the thread owning the model prepares while the engine is idle.
 
-    Any thread adds. A voice that cannot be prepared meets its fault at its first request.
+    Any thread may add. A fault of a voice is logged; its first request will meet it again.
     """
 
     def __init__(self, prepare: Callable[[T], None], idle: Callable[[], bool]) -> None:
-        """`prepare`: takes a voice as the thread's model knows it. `idle`: whether no segment is in
-        work: only then is a voice prepared."""
+        """`prepare`: prepares one voice. `idle`: whether no segment is in work."""
         self._prepare = prepare
         self._idle = idle
         self._waiting: deque[T] = deque(maxlen=MAX_WAITING_VOICES)
 
     def __bool__(self) -> bool:
-        """Whether any voice waits."""
+        """Whether a voice is waiting."""
         return bool(self._waiting)
 
     def add(self, voice: T) -> None:
-        """Have `voice` prepared when the engine is next idle."""
+        """Queue `voice`."""
         self._waiting.append(voice)
 
     def run_one(self) -> bool:
-        """Prepare the next voice unless something is in work; returns whether it did. Faults of
-        the voice, and a lack of memory, are logged; anything else is raised."""
+        """Prepare the next voice if the engine is idle. Returns whether it did. Raises faults other
+        than the voice's and lack of memory."""
         if not (self._waiting and self._idle()):
             return False
         try:

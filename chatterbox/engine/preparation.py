@@ -1,5 +1,5 @@
-"""What is prepared around speech: texts, recordings, voices that nobody has asked for yet, and the
-engine itself, by a sentence that nobody hears."""
+"""Work around speech: reading texts, encoding recordings, preparing voices before their first
+request, and warming up the engine."""
 
 import asyncio
 import logging
@@ -34,20 +34,23 @@ from chatterbox.voices.library import VoiceLibrary
 log = logging.getLogger(__name__)
 
 MAX_PAUSES_S = 120
-"""Of one text, all `[pause:…]` together."""
+"""Longest total of all `[pause:…]` in one text, in seconds; above it the text is refused."""
 ENCODE_RETRY_S = 5
-"""Other requests have moved on by then."""
+"""`Retry-After` of a voice that ran out of memory: other requests have ended by then."""
 IDLE_LOOK_S = 0.05
-"""How often is looked whether the next voice can be prepared."""
+"""Seconds between two checks whether the engine is idle."""
 WARMUP_TEXT = "Hello there."
 WARMUP_TOKENS = 30
 WARMUP_TIMEOUT_S = 60
-"""A device that hangs longer is found by the watchdog."""
+"""Longest duration of the warm-up. The watchdog finds a device that hangs."""
 
 
 class TextReader:
-    """Prepares texts, one at a time: two at once would not be quicker, and the event loop would get
-    the interpreter's lock back after both of them. Any thread may call."""
+    """Splits texts into segments. Thread-safe.
+
+    Texts are read one at a time: two at once would not be quicker, and would keep the interpreter's
+    lock from the event loop for longer.
+    """
 
     def __init__(self, family: Family, config: TTSConfig) -> None:
         self._family = family
@@ -57,8 +60,8 @@ class TextReader:
         self._one_at_a_time = threading.Lock()
 
     def segments(self, text: str, code_blocks: CodeBlocks | None = None) -> list[Segment]:
-        """What `text` is spoken as. `code_blocks`: none, as configured. Raises EmptyText,
-        InvalidText, InvalidValue, TextTooLong, TextFault."""
+        """Split `text` into speakable segments. `code_blocks`: None means as configured. Raises
+        EmptyText, InvalidText, InvalidValue, TextTooLong or TextFault."""
         with self._one_at_a_time:
             try:
                 segments = prepare(
@@ -71,32 +74,32 @@ class TextReader:
                 )
             except ChatterboxError:
                 raise
-            except Exception as fault:  # noqa: BLE001 - a fault here is this text's alone
+            except Exception as fault:  # noqa: BLE001 - the fault is this text's alone
                 log.warning("A text could not be read (%s).", type(fault).__name__)
                 raise TextFault("The server failed to read this text.", param="text") from None
-        asked_s = sum(segment.pause_before_s + segment.pause_after_s for segment in segments)
-        if asked_s > MAX_PAUSES_S:  # a short text can ask for hours of silence
+        pauses_s = sum(segment.pause_before_s + segment.pause_after_s for segment in segments)
+        if pauses_s > MAX_PAUSES_S:  # a short text can ask for hours of silence
             raise InvalidValue(f"The pauses add up to more than {MAX_PAUSES_S} s.", param="text")
         return segments
 
 
 class WatchedEncoder:
-    """Encodes recordings, in any thread; the heart of each beats once, so that one that hangs is
-    noticed."""
+    """Encodes recordings, with a heartbeat for each, so that the watchdog notices one that hangs.
+    Thread-safe."""
 
     def __init__(self, voices: ClonedVoices, lost: Callable[[Exception], ChatterboxError]) -> None:
-        """`lost`: called when the device is; what it returns is raised."""
+        """`lost`: called when the device is lost; its result is raised."""
         self._voices = voices
         self._lost = lost
         self._running: dict[Heartbeat, None] = {}
 
     @property
     def heartbeats(self) -> list[Heartbeat]:
-        """Of the recordings being encoded."""
+        """One for each recording being encoded."""
         return list(self._running)
 
     def __call__(self, audio: F32, transcript: str | None) -> Any:
-        """Encode. Raises OutOfMemory, and what the encoder does."""
+        """Encode a recording. Raises OutOfMemory, and the encoder's errors."""
         heartbeat = Heartbeat("speech encoder")
         heartbeat.beat()
         self._running[heartbeat] = None
@@ -117,25 +120,27 @@ class WatchedEncoder:
 
 
 class VoicePreparation:
-    """In the background: rehearses a registration; then encodes every voice that has not been yet,
-    and warms as many as memory holds, the default one first. One at a time, each begun while
-    nothing is in work."""
+    """Prepares voices in a background thread, the default voice first.
+
+    It rehearses a registration, then encodes every voice that is not yet encoded, and warms as many
+    as memory holds. Each task starts while the engine is idle.
+    """
 
     def __init__(
         self, voices: VoiceLibrary, warm: Callable[[Voice], None], idle: Callable[[], bool]
     ) -> None:
-        """`idle`: whether nobody would be kept waiting by a voice that is prepared now."""
+        """`idle`: whether a voice can be prepared now without delaying a request."""
         self._voices, self._warm, self._idle = voices, warm, idle
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="preparing voices", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin with no further voice."""
+        """Start no further task."""
         self._stopping.set()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the one in work, so long at most."""
+        """Wait for the task in work, at most `timeout_s`."""
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
@@ -150,14 +155,14 @@ class VoicePreparation:
         yield self._rehearse
         listed = [info.voice_id for info in self._voices.list()]
         if self._voices.shared:
-            random.shuffle(listed)  # servers that start together take different ones
+            random.shuffle(listed)  # so that servers that start together prepare different ones
         for voice_id in dict.fromkeys([self._voices.default_voice, *listed]):
             yield partial(self._prepare, voice_id)
 
     def _rehearse(self) -> None:
         try:
             self._voices.rehearse()
-        except Exception as fault:  # noqa: BLE001 - what fails here fails again where it is heard of
+        except Exception as fault:  # noqa: BLE001 - a registration meets the same fault
             log.info("no registration was rehearsed: %s", first_line(fault))
 
     def _prepare(self, voice_id: str) -> None:
@@ -165,7 +170,7 @@ class VoicePreparation:
             prepared = self._voices.prepare(voice_id)
         except ChatterboxError as error:
             log.warning("voice %s was not prepared: %s", voice_id, error.message)
-        except Exception:  # as where somebody asks for this voice: all others are prepared
+        except Exception:  # go on with the other voices
             log.exception("voice %s was not prepared", voice_id)
         else:
             if prepared is not None:
@@ -175,8 +180,8 @@ class VoicePreparation:
 def rehearse(
     speak: Callable[[SpeechRequest], SpeechStream], voice: Voice, sampling: Sampling, most: int
 ) -> None:
-    """Speak a short sentence to nobody, of `most` tokens. Raises TimeoutError, and what the stream
-    does."""
+    """Speak a short sentence of at most `most` tokens and drop the sound. Raises TimeoutError, and
+    the stream's errors."""
     tokens = min(WARMUP_TOKENS, most)
     stream = speak(SpeechRequest(WARMUP_TEXT, voice, sampling, seed=0, max_new_tokens=tokens))
 
@@ -189,11 +194,11 @@ def rehearse(
 
 
 def report_failure(fault: Exception, voices: VoiceLibrary) -> None:
-    """Log why a rehearsal failed. Raises ModelError where the fault can be nobody else's."""
+    """Log why the warm-up failed. Raises ModelError if a built-in voice cannot be spoken with."""
     if isinstance(fault, GenerationFailed):
         with suppress(ChatterboxError):
             if voices.info(voices.default_voice).built_in:
                 raise ModelError(f"the model cannot speak: {fault.message}") from None
     known = isinstance(fault, ChatterboxError | TimeoutError)
-    told = str(fault) or type(fault).__name__
-    log.warning("the rehearsal failed: %s", told, exc_info=None if known else fault)
+    reason = str(fault) or type(fault).__name__
+    log.warning("the rehearsal failed: %s", reason, exc_info=None if known else fault)

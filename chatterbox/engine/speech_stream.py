@@ -1,6 +1,6 @@
-"""One request's speech: text → segments → sequences → pieces in order → one stream.
+"""One request's speech: submits its segments as sequences, and joins their sound in order.
 
-Belongs to the event loop.
+Not thread-safe: used by the event loop alone.
 """
 
 import asyncio
@@ -28,8 +28,10 @@ from chatterbox.families.base import Prompts, Voice
 from chatterbox.text import CodeBlocks, Segment
 
 WAV = audio_format("wav")
-LEAST_CODES = 25  # a second of sound
+MIN_TOKENS = 25
+"""Tokens that must fit behind a prompt: a second of sound. Longer prompts are refused."""
 BADNESS: tuple[FinishReason, ...] = ("stop", "length", "guard")
+"""Finish reasons; a request reports the last of its segments' in this order."""
 
 
 class Recording(Protocol):
@@ -43,42 +45,41 @@ class Recording(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """What to say, in whose voice, and how: from a client's call to the engine."""
+    """A request for speech: text, voice and parameters."""
 
     text: str
     voice: str | Voice | Recording | None  # a str is an id or name; None: the default voice
     sampling: Sampling
     seed: int
     max_new_tokens: int | None = None  # for each segment; None: the configured ceiling
-    streamed: bool = True  # whether somebody hears it while it is made
+    streamed: bool = True  # whether a listener plays it while it is made
     speed: float = 1.0  # 0.25 to 4, the pitch kept
-    loudness_lufs: float | None = None  # None: as the model speaks
-    tenant: Hashable = None  # who asks, where clients are told apart
-    deterministic: bool = False  # the same samples again for the same request: nothing about the
-    # sound then depends on time
+    loudness_lufs: float | None = None  # None: unchanged
+    tenant: Hashable = None  # the client, where API keys tell clients apart
+    deterministic: bool = False  # equal requests give equal samples: nothing depends on time
     code_blocks: CodeBlocks | None = None  # None: as configured
     silence_if_wordless: bool = False  # a short silence for `---` or an emoji, not EmptyText
     format: AudioFormat = WAV  # of the answer
     ignored: tuple[str, ...] = ()  # names of the call's parameters that change nothing
-    model: str | None = None  # which one, where there are several; None: the default one
+    model: str | None = None  # name of the model; None: the default one
 
 
 @dataclass(slots=True)
 class SpeechReport:
-    """What came of a request; complete once its stream has ended."""
+    """Facts about a request's speech; complete once its stream has ended."""
 
     segments: int
     segment_texts: tuple[str, ...] = ()  # as they are spoken
-    segment_starts_s: list[float] = field(default_factory=list)  # in the sound, of those begun
-    segment_ends_s: list[float] = field(default_factory=list)  # of those whose sound is complete
-    segment_codes: list[tuple[int, ...]] = field(default_factory=list)  # of the same
-    open_codes: tuple[int, ...] = ()  # of the segment whose sound is not complete, as far as heard
-    text_ids: int = 0  # of the segments put to work so far
+    segment_starts_s: list[float] = field(default_factory=list)  # in the sound, of started segments
+    segment_ends_s: list[float] = field(default_factory=list)  # of complete segments
+    segment_codes: list[tuple[int, ...]] = field(default_factory=list)  # of complete segments
+    open_codes: tuple[int, ...] = ()  # of the incomplete segment, as far as it was read
+    text_ids: int = 0  # of the segments submitted so far
     audio_s: float = 0.0
     first_audio_s: float | None = None  # since `speak`
-    generation_s: float = 0.0  # since `speak`; not the time that a slow reader takes
+    generation_s: float = 0.0  # since `speak`, without waiting for a slow reader
     finish_reason: FinishReason = "stop"  # the worst of all segments
-    retries: int = 0  # attempts at segments that the guard threw away
+    retries: int = 0  # takes that were thrown away
 
     @property
     def codes(self) -> int:
@@ -92,8 +93,8 @@ class SpeechReport:
 
 
 class SpeechStream:
-    """The sound of one request, in order: an async context manager and iterator of [samples]
-    float32 at 24 kHz. Leaving the context is the cancel: all its rows go at the next step."""
+    """The sound of one request: an async context manager and iterator of float32 samples [n] at
+    24 kHz. Leaving the context cancels the request's sequences at the next step."""
 
     def __init__(
         self,
@@ -131,7 +132,7 @@ class SpeechStream:
         try:
             self._submit_ahead(0)
         except BaseException:
-            self._leave()  # those already in work have no reader
+            self._leave()  # cancel the sequences already submitted
             raise
         return self
 
@@ -157,7 +158,7 @@ class SpeechStream:
             yield rest
 
     async def _joined(self) -> AsyncIterator[F32]:
-        """The segments and the pauses between them, at the model's own pace."""
+        """The segments and the pauses between them, at the model's own speed."""
         for index, segment in enumerate(self._segments):
             self._submit_ahead(index)
             if pause_s := self._pause_before_s(index):
@@ -170,7 +171,7 @@ class SpeechStream:
                 yield self._count(silence, audible=False)
 
     def _submit_ahead(self, index: int) -> None:
-        """Have segment `index` and the ones after it, as far as allowed, in work."""
+        """Submit segment `index` and as many later ones as may be in work."""
         wanted = min(index + self._segments_ahead, len(self._segments))
         for index in range(len(self._outboxes), wanted):
             text, request = self._segments[index].text, self._request
@@ -186,7 +187,7 @@ class SpeechStream:
                     prompt=prompt,
                     text_chars=len(text),
                     sampling=request.sampling,
-                    max_tokens=self._cap_codes(len(prompt)),
+                    max_tokens=self._max_tokens(len(prompt)),
                     seed=request.seed,
                     index=index,
                     outbox=outbox,
@@ -197,18 +198,18 @@ class SpeechStream:
             )
 
     def _pause_before_s(self, index: int) -> float:
-        """The silence that the text asks for before a segment, or the usual one."""
+        """Seconds of silence before a segment: as the text says, or the default."""
         return self._segments[index].pause_before_s or (self._pause_s if index else 0.0)
 
-    def _cap_codes(self, prompt: int) -> int:
-        """The ceiling, or what the model's positions leave behind voice and text."""
+    def _max_tokens(self, prompt: int) -> int:
+        """Most tokens of a segment: the ceiling, or the positions left behind the prompt."""
         room = self._positions - prompt
-        if room < LEAST_CODES:
+        if room < MIN_TOKENS:
             raise TextTooLong("A sentence of the text has too many symbols for this model.")
         return min(self._ceiling_codes, room)
 
     async def _pieces(self, outbox: Outbox) -> AsyncIterator[F32]:
-        """The pieces of one segment, its edges faded; what is empty is not passed on."""
+        """The non-empty pieces of one segment, its edges faded."""
         assert self._news is not None, "a SpeechStream is used inside `async with`"
         first, end = True, None
         while end is None:
@@ -235,8 +236,7 @@ class SpeechStream:
                 self._wake()
 
     def _note(self, end: SegmentEnd, last_samples: int) -> None:
-        """The segment is whole with its last piece, which is about to be passed on: whoever gets
-        that piece finds the segment's end in the report."""
+        """Add a segment's end to the report, before its last piece is yielded."""
         report = self.report
         report.segment_codes.append(end.codes)
         report.segment_ends_s.append(report.audio_s + self._seconds(last_samples))
@@ -252,12 +252,12 @@ class SpeechStream:
         return samples
 
     def _seconds(self, samples: int) -> float:
-        """How long so much of the model's sound lasts at the request's speed."""
+        """Duration of `samples` at the request's speed."""
         return samples / SAMPLE_RATE_HZ / self._request.speed
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
     try:
         loop.call_soon_threadsafe(call)
-    except RuntimeError:  # the loop is closed: nobody is left to hear
+    except RuntimeError:  # the event loop is closed
         return

@@ -1,4 +1,4 @@
-"""Thread helpers: whose turn the cores are, wake-ups, heartbeats, worker threads, their queues."""
+"""Thread helpers: the CPU lock, heartbeats, wake-ups, queues and worker threads."""
 
 import threading
 from collections import deque
@@ -17,41 +17,41 @@ T = TypeVar("T")
 
 
 class CpuLock:
-    """A lock of language model and decoder where they share a CPU's cores; the decoder goes first.
+    """Lets either the language model or the decoder compute on a CPU; the decoder goes first.
 
-    Two thread pools on the same few cores wait for each other at every small operation, and both
-    get slower than one after the other. So on a CPU a decode that is due runs alone and at once,
-    and the language model steps in between. On a GPU nobody waits.
+    Two thread pools on the same few cores wait for each other at every small operation, which is
+    slower than running one after the other. So a decode that is due runs alone and at once, and the
+    language model steps in between. On a GPU the lock does nothing.
     """
 
     def __init__(self, *, shared: bool) -> None:
-        """`shared`: both use the same cores. Otherwise nobody ever waits."""
+        """`shared`: both use the same cores. Otherwise no thread ever waits."""
         self.shared = shared
-        self.waiting: set[str] = set()  # for the cores: "model", "decoder", both or neither
+        self.waiting: set[str] = set()  # for the lock: "model", "decoder", both or neither
         self.busy = False
         self.change = threading.Condition()
         model, decoder, released = _Turn(self, "model"), _Turn(self, "decoder"), _Released(self)
         self.for_model = model if shared else nullcontext()
-        """Around a choice and its prefill or step, behind a decode that runs or is due."""
+        """Enter to choose and run a prefill or step. Waits for decodes that run or are due."""
         self.for_decoder = decoder if shared else nullcontext()
-        """Around a decode: waits for the step that is running, no longer."""
+        """Enter to decode. Waits at most for the step that is running."""
         self.released = released if shared else nullcontext()
-        """Within a decode: lets others have the cores for a while."""
+        """Enter within a decode to release the lock meanwhile."""
 
 
 class _Turn(AbstractContextManager[None]):
-    """Has the cores for the time of a `with`, again and again."""
+    """A reusable context manager that holds the lock."""
 
-    def __init__(self, lock: CpuLock, who: str) -> None:
-        self._lock, self._who = lock, who
+    def __init__(self, lock: CpuLock, user: str) -> None:
+        self._lock, self._user = lock, user
 
     def __enter__(self) -> None:
-        lock, who = self._lock, self._who
+        lock, user = self._lock, self._user
         with lock.change:
-            lock.waiting.add(who)
-            while lock.busy or (who == "model" and "decoder" in lock.waiting):
+            lock.waiting.add(user)
+            while lock.busy or (user == "model" and "decoder" in lock.waiting):
                 lock.change.wait()
-            lock.waiting.discard(who)
+            lock.waiting.discard(user)
             lock.busy = True
 
     def __exit__(self, *_: object) -> None:
@@ -61,7 +61,7 @@ class _Turn(AbstractContextManager[None]):
 
 
 class _Released(AbstractContextManager[None]):
-    """The reverse, for the decoder."""
+    """A reusable context manager that releases the decoder's lock."""
 
     def __init__(self, lock: CpuLock) -> None:
         self._turn = _Turn(lock, "decoder")
@@ -84,19 +84,19 @@ class Heartbeat:
         self._beats = 0
 
     def beat(self) -> None:
-        """A new piece of work begins."""
+        """Signal that a new piece of work begins."""
         self.state = self._beats = self._beats + 1
 
     def idle(self) -> None:
-        """There is nothing to do."""
+        """Signal that there is nothing to do."""
         self.state = None
 
 
 class StallDetector:
-    """Finds a heartbeat that has not changed in several checks.
+    """Finds heartbeats that have not changed in several checks.
 
-    It counts checks and reads no clock, so that neither a changed clock nor a process that was
-    stopped for a while is taken for a thread that hangs.
+    It counts checks rather than seconds, so that neither a changed clock nor a paused process is
+    mistaken for a thread that hangs.
     """
 
     def __init__(self, checks: int) -> None:
@@ -104,7 +104,7 @@ class StallDetector:
         self._seen: dict[Heartbeat, tuple[int | None, int]] = {}  # last state, checks since
 
     def check(self, heartbeats: Iterable[Heartbeat]) -> str | None:
-        """The name of one that was the same in `checks` checks after the first; None if none."""
+        """Return the name of a heartbeat unchanged in `checks` checks after its first, or None."""
         before, self._seen = self._seen, {}
         for heartbeat in heartbeats:
             (last, count), now = before.get(heartbeat, (None, 0)), heartbeat.state
@@ -114,19 +114,19 @@ class StallDetector:
 
 
 class Wakeup:
-    """Lets one thread sleep until any other notifies it."""
+    """Lets one thread sleep until another thread notifies it."""
 
     def __init__(self) -> None:
         self._news = threading.Event()
 
     def notify(self) -> None:
-        """Wake the thread, or keep it from falling asleep next time."""
-        if not self._news.is_set():  # else it has not looked since: it will
+        """Wake the thread, or make its next `wait` return at once."""
+        if not self._news.is_set():  # else the thread has yet to see the last one
             self._news.set()
 
     def wait(self, heartbeat: Heartbeat, timeout_s: float | None) -> None:
-        """Until notified, `timeout_s` at most; not at all if notified since the last time.
-        `heartbeat` idles meanwhile."""
+        """Sleep until notified, at most `timeout_s`; return at once if notified since the last
+        `wait`. `heartbeat` idles meanwhile."""
         if not self._news.is_set():
             heartbeat.idle()
             self._news.wait(timeout_s)
@@ -134,7 +134,7 @@ class Wakeup:
 
 
 class CommandQueue(Generic[T]):
-    """A queue into one thread. Once shut it takes nothing more, and loses nothing it has taken."""
+    """A queue into one thread. Once shut, it accepts no items but keeps those it has."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -145,35 +145,35 @@ class CommandQueue(Generic[T]):
         return bool(self._items)
 
     def put(self, item: T) -> None:
-        """Add to the end. Raises what the queue was shut with."""
+        """Add to the end. Raises the error that the queue was shut with."""
         with self._lock:
             if self._error is not None:
                 raise self._error
             self._items.append(item)
 
     def shut(self, error: ChatterboxError) -> None:
-        """Every later `put` raises `error`; the first error stands."""
+        """Make every later `put` raise `error`. Later calls change nothing."""
         with self._lock:
             self._error = self._error or error
 
     def take(self) -> T | None:
-        """The oldest item; None when there is none."""
+        """Remove and return the oldest item; None if the queue is empty."""
         return self._items.popleft() if self._items else None
 
     def items(self) -> list[T]:
-        """Those not taken yet. Any thread may ask."""
+        """A copy of the items. Any thread may call."""
         return list(self._items)
 
     def clear(self) -> None:
-        """Forget them."""
+        """Drop all items."""
         self._items.clear()
 
 
 class WorkerThread:
-    """A thread that runs tasks one after the other, then a last one that may take for ever.
+    """A thread that runs tasks one after another, then a last one that may never return.
 
-    ONNX Runtime keeps captured CUDA graphs for each thread: what one has captured another cannot
-    replay. So the thread that opened a graph also calls it.
+    ONNX Runtime keeps captured CUDA graphs per thread: only the thread that captured a graph can
+    replay it. So the thread that opens a model also calls it.
     """
 
     def __init__(self, name: str) -> None:
@@ -183,26 +183,26 @@ class WorkerThread:
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether the thread has not ended."""
         return self._thread.is_alive()
 
     def call(self, work: Callable[[], T]) -> T:
-        """Run `work` there, in this context; returns or raises what it does."""
+        """Run `work` in the thread, with this context. Returns or raises as `work` does."""
         done: Future[T] = Future()
         self._tasks.put(partial(copy_context().run, run_into, done, work))
         return done.result()
 
     def run_forever(self, work: Callable[[], None]) -> None:
-        """Run `work` there as the last task; returns at once."""
+        """Run `work` in the thread as its last task. Returns at once."""
         self._tasks.put(work)
         self.stop()
 
     def stop(self) -> None:
-        """End after the tasks given so far."""
+        """End the thread after the tasks given so far."""
         self._tasks.put(None)
 
     def join(self, timeout_s: float) -> None:
-        """Wait for its end, `timeout_s` at most."""
+        """Wait for the thread's end, at most `timeout_s`."""
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
