@@ -199,7 +199,7 @@ async def test_text_and_voice_errors():
         both = {"data": {**SPEECH, "voice_id": "slt"}, "files": {"voice_file": WAV}}
         error_of(await post("/tts", **both), 422, "invalid_value", "voice_id")
         bad = {"data": SPEECH, "files": {"voice_file": ("x.txt", b"no audio")}}
-        error_of(await post("/tts", **bad), 415, "unsupported_audio")
+        error_of(await post("/tts", **bad), 415, "unsupported_audio", "voice_file")
         nothing = {"data": SPEECH, "files": {"voice_file": ("x.wav", b"")}}
         error_of(await post("/tts", **nothing), 422, "invalid_value", "voice_file")
         client.engine.text_error = InvalidText("no", param="text")
