@@ -173,9 +173,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--authors", type=Path, help="unpacked chatterbox-tts: the torch column")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--graph", help="stock,compiled,torch; on CUDA compiled+graphs too")
-    parser.add_argument(
-        "--precision", help="default: fp32,q8,q4; on CUDA fp16,q4f16; fp32:q4 quantises fp32"
-    )
+    parser.add_argument("--precision", help="default: fp32,q8,q4; on CUDA fp16,q4f16")
     parser.add_argument("--batch", help="default: 1,2,4,8,16; on CUDA 1,8,32,64,128")
     parser.add_argument("--context", default="450,1000")
     parser.add_argument("--kv-dtype", choices=["float", "int8"], help="default: the recipe's")

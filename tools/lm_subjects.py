@@ -122,16 +122,13 @@ class Subjects:
                 yield Cell(graph, precision, batch, context), step
 
     def compiled_path(self, precision: str) -> Path:
-        """Of the compiled graph: `q4` takes the stock q4 file over; `fp32:q4` quantises fp32."""
-        source, _, target = precision.partition(":")
-        recipe = default_options(self._settings.device, target or source)  # type: ignore[arg-type]
-        if target:
-            recipe = replace(recipe, bits=int(target[1:]))
+        """Compile the stock graph in `precision` and return the path of the result."""
+        recipe = default_options(self._settings.device, precision)  # type: ignore[arg-type]
         if self._given.kv_dtype:
             recipe = replace(recipe, cache=self._given.kv_dtype)
         found = compile_lm(
-            self._path(source),
-            source,  # type: ignore[arg-type]
+            self._path(precision),
+            precision,  # type: ignore[arg-type]
             self._given.cache or self._given.directory / "compiled",
             self._settings,
             options=recipe,

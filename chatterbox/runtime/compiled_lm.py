@@ -32,9 +32,6 @@ class CompileOptions:
     """Choices in how a language model is compiled."""
 
     compute: Compute = "fp32"  # type of activations
-    accuracy_level: int = ACCURACY_INT8
-    bits: int | None = None  # quantise dense weights to 4 or 8 bits; None: keep all weights
-    block: int = 128
     cache: Literal["float", "int8"] = "float"  # keys and values; float: the type of activations
     head: tuple[tuple[int, int], ...] = ()  # ranges [begin, end) of logits to keep; empty: all
     head_multiple: int = 1  # pad the logits to a multiple of this many columns

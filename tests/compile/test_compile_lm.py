@@ -109,17 +109,6 @@ def test_half_precision_weights_are_widened_exactly(tmp_path):
     np.testing.assert_array_equal(arrays["0.out"], half.astype(np.float32))
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_plain_weights_can_be_quantised(bits, stock, tmp_path):
-    result = compile_lm(stock, "fp32", tmp_path, CPU, options=CompileOptions(bits=bits, block=16))
-    assert isinstance(result, CompiledGraph)
-    assert result.exact.worst < 1e-4  # before quantising
-    assert result.served.mean < (0.3 if bits == 4 else 0.03)
-    kinds = {node.op_type for node in onnx.load(str(result.path)).graph.node}
-    assert "MatMulNBits" in kinds
-    assert "MatMul" not in kinds
-
-
 def test_an_int8_cache_that_changes_what_is_said_is_refused(stock, tmp_path, monkeypatch):
     fine = compile_lm(stock, "fp32", tmp_path, CPU, options=CompileOptions(cache="int8"))
     assert isinstance(fine, CompiledGraph)

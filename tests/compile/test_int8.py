@@ -9,9 +9,9 @@ from compile.graphs import run
 from onnx import helper, numpy_helper
 
 from chatterbox.compile.decoder.int8 import quantize_convolutions, quantize_products
-from chatterbox.compile.lm.weights import quantize_blocks
 from chatterbox.runtime.quantized_weights import Dense
 from tools.decoder.graph import FLOAT, Graph
+from tools.stock_forms.weights import quantize_weight
 
 # --- 8 bits
 
@@ -33,7 +33,7 @@ def product_model(kind: str, k: int = 96, n: int = 80) -> onnx.ModelProto:
 
 def in_4_bits(model: onnx.ModelProto, matrix: Any) -> None:
     """Replace the graph's product by a MatMulNBits, as in the published q4 files."""
-    blocks = quantize_blocks(Dense(matrix), 4, 32)
+    blocks = quantize_weight(Dense(matrix), 4, 32)
     parts = {"q": blocks.codes, "s": blocks.scales.ravel(), "z": blocks.zero_points.ravel()}
     node = model.graph.node[0]
     product = helper.make_node(

@@ -10,10 +10,10 @@ from pathlib import Path
 import onnx
 from onnx import helper, numpy_helper
 
-from chatterbox.compile.lm.weights import quantize_blocks as in_blocks
 from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 from chatterbox.runtime.quantized_weights import Dense
 from tools.stock_forms.plain import BITS, CONTRIB, STOCK_BLOCK
+from tools.stock_forms.weights import quantize_weight
 
 
 def convert(source: Path, precision: Precision, directory: Path) -> Path:
@@ -60,7 +60,7 @@ def _tables_in_8_bits(graph: onnx.GraphProto) -> None:
         table = weights.get(node.input[0]) if node.op_type == "Gather" else None
         if table is None or len(table.dims) != 2 or table.data_type != onnx.TensorProto.FLOAT:
             continue
-        blocks = in_blocks(Dense(numpy_helper.to_array(table).T), 8, STOCK_BLOCK)
+        blocks = quantize_weight(Dense(numpy_helper.to_array(table).T), 8, STOCK_BLOCK)
         parts = {"Q8": blocks.codes, "scales": blocks.scales, "zero_points": blocks.zero_points}
         names = [f"{table.name}_{part}" for part in parts]
         for name, values in zip(names, parts.values(), strict=True):

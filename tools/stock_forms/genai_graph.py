@@ -12,10 +12,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from chatterbox.compile.lm.weights import Linear, Transformer, quantize_blocks
+from chatterbox.compile.lm.weights import Linear, Transformer
 from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized, Dense
 from tools.stock_forms.plain import BITS, CONTRIB, STOCK_BLOCK
+from tools.stock_forms.weights import quantize_weight
 
 SEQUENCE = ("batch_size", "sequence_length")
 
@@ -150,7 +151,7 @@ class Writer:
 
         def part(which: str) -> Array:
             if not made:
-                made.append(quantize_blocks(weight, bits, STOCK_BLOCK))
+                made.append(quantize_weight(weight, bits, STOCK_BLOCK))
             values: Array = getattr(made[0], which)
             if which == "zero_points":
                 made.clear()

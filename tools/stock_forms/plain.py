@@ -12,9 +12,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from chatterbox.compile.lm.weights import Layer, Linear, Norm, Transformer, quantize_blocks
+from chatterbox.compile.lm.weights import Layer, Linear, Norm, Transformer
 from chatterbox.hub.files import PRECISION_SUFFIX, Precision
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized, Dense, unpack
+from tools.stock_forms.weights import quantize_weight
 
 STOCK_BLOCK = 32
 """The published q4 and q8 sidecars have exactly the bytes of blocks of 32 with zero points, the
@@ -139,7 +140,7 @@ class _Builder:
         if self.form.precision not in BITS:
             return self.node("Gather", [self.number(self.m.positions), "position_ids"])
         bits = BITS[self.form.precision]
-        blocks = quantize_blocks(Dense(self.m.positions.T), bits, STOCK_BLOCK)
+        blocks = quantize_weight(Dense(self.m.positions.T), bits, STOCK_BLOCK)
         rows, count = blocks.scales.shape
         assert blocks.zero_points is not None
         if bits == 4 and self.form.table == "uint4":
@@ -219,7 +220,7 @@ class _Builder:
         values = linear.weight.values
         width = values.shape[1]
         if self.form.precision in BITS:
-            product = self.block_product(source, quantize_blocks(linear.weight, *self.quantised()))
+            product = self.block_product(source, quantize_weight(linear.weight, *self.quantised()))
         elif self.form.linear == "gemm":
             flat = self.node("Reshape", [source, self.ints(-1, values.shape[0])])
             inputs = [flat, self.number(values.T)] + ([self.number(linear.bias)] if bias else [])

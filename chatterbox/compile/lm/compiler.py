@@ -1,7 +1,6 @@
 """Compiles a published language model: reads its weights, writes a new graph, proves that both give
 equal results, and caches the graph (`runtime/compiled_cache.py`)."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -60,8 +59,6 @@ SPOKEN_MEAN_TOLERANCE, SPOKEN_WORST_TOLERANCE = 0.005, 0.2
 single code. Measured at full size with random weights: 2e-4 both, against 0.04 from q4 weights. The
 embedded model, which has sharp attention, has 8 and 57 and keeps a float cache."""
 DEFAULT_SENTENCE_IDS = 40  # length of a random sentence, if none is given
-LOSSY_TOLERANCE = 5.0
-"""Largest deviation with weights quantised here, which rejects only broken graphs."""
 
 
 class _ProofFailed(Exception):
@@ -166,32 +163,23 @@ class _Job:
         tokens: F32 | None = None
         if options.tokens_in and model.table is None and own is not None:
             tokens = own.session.codes(np.arange(model.vocab))
-        write(model, replace(options, bits=None), working, self._stage(0.0, 0.5, "writing"), tokens)
+        write(model, options, working, lambda done: self.progress(done / 2, "writing"), tokens)
         self.progress(0.5, "proving")
         trial = stock_trial(self.source, embed, self.settings.threads, options.head)
         exact_graph = exact_session(graph, self.settings.threads)
         exact = deviation(trial, exact_graph, steps=EXACT_STEPS)
         _require(exact, tolerance)
-        if options.bits is not None:
-            write(model, options, working, self._stage(0.6, 0.2, "quantising"), tokens)
-            tolerance = LOSSY_TOLERANCE
-        else:
-            tolerance = SERVED_TOLERANCE[options.cache]
         if options.cache == "int8":
             self.progress(0.8, "comparing speech with an int8 cache")
             self._add_int8_cache(graph, own.session if own is not None else embed)
         self.progress(0.9, "proving as served")
         session = open_session(graph, self.settings)
         served = deviation(trial, session, memory=memory)
-        _require(served, tolerance, "as served ")
+        _require(served, SERVED_TOLERANCE[options.cache], "as served ")
         if tokens is not None and own is not None:
             looked_up = tokens_deviation(session, own.session, memory)
             _require(looked_up, EXACT_TOLERANCE["fp16"], "by tokens ")
         return exact, served
-
-    def _stage(self, start: float, share: float, stage: str) -> Callable[[float], None]:
-        """Return a progress callback for one stage of the work."""
-        return lambda done: self.progress(start + share * done, stage)
 
     def _add_int8_cache(self, graph: Path, embed: Embedder) -> None:
         """Give the graph an int8 cache. Raises _ProofFailed if that changes the speech."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from onnxruntime.capi import _pybind_state as runtime
 
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized, Dense, Weight
 
@@ -171,27 +170,3 @@ def pack_nibbles(numbers: Array) -> Array:
     short = -numbers.shape[-1] % 2
     padded = np.pad(numbers.astype(np.uint8), [(0, 0)] * (numbers.ndim - 1) + [(0, short)])
     return padded[..., ::2] | padded[..., 1::2] << 4
-
-
-OUTPUTS_AT_ONCE = 8192
-"""Outputs quantised at once, which limits the memory that a large head takes."""
-
-
-def quantize_blocks(weight: Dense, bits: int, block: int) -> BlockQuantized:
-    """Quantise a weight asymmetrically to 4 or 8 bits in blocks along its inputs. Lossy.
-
-    Uses the functions that `onnxruntime.quantization` calls. Importing that module would need
-    `onnx_ir` and would configure Python's logging.
-    """
-    inputs, outputs = weight.shape
-    count = -(-inputs // block)
-    codes = np.zeros((outputs, count, block * bits // 8), np.uint8)
-    scales = np.zeros((outputs, count), np.float32)
-    zeros = np.zeros((outputs, -(-count * bits // 8)), np.uint8)
-    quantize = runtime.quantize_matmul_4bits if bits == 4 else runtime.quantize_matmul_8bits
-    for start in range(0, outputs, OUTPUTS_AT_ONCE):
-        part = slice(start, start + OUTPUTS_AT_ONCE)
-        values = np.ascontiguousarray(weight.values[:, part], np.float32)
-        flat = scales[part].reshape(-1), zeros[part].reshape(-1)
-        quantize(codes[part], values, *flat, block, values.shape[1], inputs, False)
-    return BlockQuantized(codes, scales, zeros, bits, block, inputs)

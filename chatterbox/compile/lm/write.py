@@ -23,10 +23,9 @@ from chatterbox.compile.lm.weights import (
     Rotary,
     SideBySide,
     Transformer,
-    quantize_blocks,
 )
 from chatterbox.runtime.bound_call import EMBEDS, IDS, METADATA_KEY, past_name, present_name
-from chatterbox.runtime.compiled_lm import GRAPH_FILE, CompileOptions
+from chatterbox.runtime.compiled_lm import ACCURACY_INT8, GRAPH_FILE, CompileOptions
 from chatterbox.runtime.quantized_weights import Array, BlockQuantized, Dense
 
 SIDECAR_FILE = GRAPH_FILE + "_data"
@@ -168,8 +167,6 @@ class _Writer:
 
     def _linear(self, source: str, linear: Linear, name: str) -> str:
         weight = linear.weight.joined() if isinstance(linear.weight, SideBySide) else linear.weight
-        if isinstance(weight, Dense) and self._recipe.bits is not None:
-            weight = quantize_blocks(weight, self._recipe.bits, self._recipe.block)
         bias = self._weight(f"{name}.bias", linear.bias) if linear.bias.any() else ""
         if isinstance(weight, Dense):
             product = self._node("MatMul", [source, self._weight(name, weight.values)])
@@ -189,7 +186,7 @@ class _Writer:
             N=weight.shape[1],
             bits=weight.bits,
             block_size=weight.block,
-            accuracy_level=self._recipe.accuracy_level,
+            accuracy_level=ACCURACY_INT8,
         )
 
     def _node(
