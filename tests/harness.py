@@ -215,7 +215,7 @@ class FakeEngine:
     def unload(self) -> None:
         self.state = "unloaded"
 
-    def rehearse(self) -> None:
+    def warm_up(self) -> None:
         self.rehearse_gate.wait()
 
     @property

@@ -1,12 +1,12 @@
-"""`TTSEngine`, the engine as the server sees it: load, speak, close.
+"""`TTSEngine`, the engine's interface to the server: load, speak, close.
 
-Puts together model, voices, the two loops with their threads, and a pool.
+It connects the model, the voices, the two loops and their threads, and the pools.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -22,8 +22,8 @@ from chatterbox.engine.preparation import (
     TextReader,
     VoicePreparation,
     WatchedEncoder,
-    rehearse,
     report_failure,
+    speak_and_drop,
 )
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.speech_stream import SpeechRequest, SpeechStream
@@ -47,13 +47,13 @@ log = logging.getLogger(__name__)
 DATA_ENTRIES = frozenset(
     {"voices", "models", "compiled", "tuned", "consents.json", "lost+found", COPIES}
 )
-"""What there may be in a data directory of our own."""
+"""Entries by which a data directory is recognised as the server's own."""
 
 State = Literal["loading", "ready", "dead", "closed", "unloaded"]
 
 
 class TTSEngine:
-    """One loaded model, its voices, an engine thread, a decode thread, a pool for voices."""
+    """One model with its voices, its two loops and their threads, and pools of threads."""
 
     def __init__(
         self,
@@ -61,9 +61,9 @@ class TTSEngine:
         admission: Admission | None = None,
         since: EngineStats | None = None,
     ) -> None:
-        """Cheap; `load` does the work. Raises ModelError or ConfigError where a GPU is asked
-        for that cannot be used. `admission`: shared with other engines. `since`: what was counted
-        before."""
+        """`admission`: shared with other engines; None: a new one. `since`: earlier counts to add.
+        Raises ModelError or ConfigError if the configured GPU cannot be used. `load` does the rest.
+        """
         self.config = config = fitted(config)
         self.voice_store = open_store(config.voices, config.data_dir)
         self.state: State = "loading"
@@ -73,45 +73,50 @@ class TTSEngine:
         self.admission = admission or Admission(*places)
         self.pool = ThreadPoolExecutor(config.voice_workers, "recordings")
         self.texts = ThreadPoolExecutor(config.voice_workers + 1, "texts")
-        """Reads texts, and voices that are known: recordings keep none of them waiting (F98)."""
-        self.on_death: Callable[[], None] | None = None  # once it is dead, from any thread
+        """Reads texts and stored voices, so that no recording delays them (F98)."""
+        self.on_death: Callable[[], None] | None = (
+            None  # called from any thread when the engine dies
+        )
         self._model_sampling: Mapping[str, float] = {}
         self._counters = Counters(since)
         self._closing = False
         self._preparation: VoicePreparation | None = None
 
     def load(self, model: LoadedModel | None = None) -> None:
-        """Load and start; blocking. Raises ModelError or ConfigError with one line. `model`
-        replaces the configured one (tests drive the engine with fakes this way). Closed meanwhile,
-        it is closed once it has loaded."""
-        owners = WorkerThread("engine"), WorkerThread("decoder")
+        """Load the model and start the threads; blocks. `model` replaces the configured one, in
+        tests. If `close` is called meanwhile, the engine is closed after loading. Raises ModelError
+        or ConfigError with a message of one line."""
+        threads = WorkerThread("engine"), WorkerThread("decoder")
         try:
             with listening(partial(setattr, self, "loading")):
-                self._open(model, owners)
+                self._open(model, threads)
         except BaseException:
-            for owner in owners:
-                owner.stop()
+            for thread in threads:
+                thread.stop()
             raise
         self.state = "ready"
         if self._closing:
             self.close()
 
-    def _open(self, model: LoadedModel | None, owners: tuple[WorkerThread, WorkerThread]) -> None:
-        ours, decoders = owners
-        with suppress(OSError):  # voices say so, and it is read nevertheless
+    def _open(self, model: LoadedModel | None, threads: tuple[WorkerThread, WorkerThread]) -> None:
+        generating, vocoding = threads
+        with suppress(OSError):  # the voice store reports it
             make_private_directory(self.config.data_dir, DATA_ENTRIES)
         stored = load_in_background(self.voice_store)
         if self.voice_store.shared:
-            stored()  # one that cannot be reached is told before minutes of loading
+            stored()  # raises before minutes of loading if the store cannot be reached
         watermark = load_watermark(self.config.apply_watermark)
         self.model = model or load_model(
-            self.config, log.warning, in_model_thread=ours.call, in_decoder_thread=decoders.call
+            self.config,
+            log.warning,
+            in_model_thread=generating.call,
+            in_decoder_thread=vocoding.call,
         )
         family, cloned = self.model.family, self.model.cloned
-        self.cloning = cloned.rules.transcript if cloned else None  # are words of recordings used
+        self.cloning = cloned.rules.transcript if cloned else None  # whether transcripts are used
         self._reader = TextReader(family, self.config)
         self._model_sampling = {**family.sampling, **self.model.sampling}
-        self._encoder = WatchedEncoder(cloned, self._lost) if cloned else None
+        self._encoder = WatchedEncoder(cloned, self._fail) if cloned else None
         self._voices = VoiceLibrary(
             self.voice_store,
             cloned=cloned,
@@ -145,30 +150,29 @@ class TTSEngine:
             fairness=fairness,
             guarded=self.config.runaway_guard,
         )
-        self._owners = owners
-        ours.run_forever(lambda: self.generation.run(self._stopped_by))
-        decoders.run_forever(lambda: self.vocoding.run(self._stopped_by))
+        self._threads = threads
+        generating.run_forever(lambda: self.generation.run(self._on_fault))
+        vocoding.run_forever(lambda: self.vocoding.run(self._on_fault))
 
-    def rehearse(self) -> None:
-        """Speak to nobody, blocking, so that the first listener need not wait for cold memory. What
-        one voice's fault may be fails again where somebody hears of it; raises ModelError where a
-        voice that came with the program cannot be spoken with."""
+    def warm_up(self) -> None:
+        """Speak a sentence and drop it, so that the first request is fast; blocks. Raises
+        ModelError if a built-in voice fails; faults of other voices are logged."""
         self.loading = Loading("warming")
         try:
             voice = self._voices.get(None)
             self.warm(voice)
-            rehearse(self.speak, voice, self.sampling(), self.max_tokens)
-        except Exception as fault:  # noqa: BLE001 - one voice's must not keep others from theirs
-            if self.state == "ready":  # else it was cut off
+            speak_and_drop(self.speak, voice, self.sampling(), self.max_tokens)
+        except Exception as fault:  # noqa: BLE001 - other voices may work
+            if self.state == "ready":  # else closing caused it
                 report_failure(fault, self._voices)
 
     def prepare_voices(self) -> None:
         """Prepare all voices in the background; see VoicePreparation."""
-        self._preparation = VoicePreparation(self._voices, self.warm, self._resting)
+        self._preparation = VoicePreparation(self._voices, self.warm, self._can_prepare)
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Stop: open requests get an error, threads end. Safe to call in any state, twice."""
-        self._closing = True  # before the state is looked at, which `load` does the other way round
+        """Stop: open requests get an error, threads end. May be called in any state, repeatedly."""
+        self._closing = True  # before reading the state: `load` sets it, then reads this
         until_s = time.monotonic() + timeout_s
         pools = self.pool, self.texts
         for pool in pools:
@@ -179,39 +183,39 @@ class TTSEngine:
             self.state = "closed"
             self.generation.close()
             self.vocoding.close(EngineDead("The engine has been stopped."))
-            for owner in self._owners:
-                owner.join(max(0.0, until_s - time.monotonic()))
+            for thread in self._threads:
+                thread.join(max(0.0, until_s - time.monotonic()))
         if self.state in ("closed", "dead"):
             self._voices.close()
-        # A graph that runs in a thread while the interpreter goes away aborts the process.
+        # A graph that runs in a thread while the interpreter exits aborts the process.
         for pool in pools:
-            ended = threading.Thread(target=pool.shutdown, daemon=True)
-            ended.start()
-            ended.join(max(0.0, until_s - time.monotonic()))
+            waiting = threading.Thread(target=pool.shutdown, daemon=True)
+            waiting.start()
+            waiting.join(max(0.0, until_s - time.monotonic()))
         if self._preparation is not None:
             self._preparation.join(max(0.0, until_s - time.monotonic()))
 
     def unload(self) -> None:
-        """Close, and let go of what takes memory; facts and the list of voices stay known."""
-        self.close(60.0)  # a voice that is being encoded is waited for
+        """Close and free the memory. `info` and the list of voices stay available."""
+        self.close(60.0)  # waits for a voice that is being encoded
         if self.state == "closed":
             self._voices.unload()
             self.model = self.model.without_graphs()
-            del self.generation, self.vocoding, self._owners, self._reader
+            del self.generation, self.vocoding, self._threads, self._reader
             self._encoder = self._preparation = None
             self.state = "unloaded"
 
     @property
     def heartbeats(self) -> list[Heartbeat]:
-        """Of the threads that must get on, and of the voices being encoded, once there are any."""
+        """Heartbeats of both loops and of each voice being encoded; empty unless ready."""
         if self.state != "ready":
             return []
         encoding = self._encoder.heartbeats if self._encoder else []
         return [self.generation.heartbeat, self.vocoding.heartbeat, *encoding]
 
     def give_up(self, reason: str) -> None:
-        """The engine is of no use any more: every open request is told, whatever its thread does,
-        and no new one is taken."""
+        """Declare the engine dead: end every open request with an error, even if a thread hangs,
+        and refuse new ones. `reason`: shown to the operator."""
         if self.state != "ready":
             return
         self.state = "dead"
@@ -223,49 +227,48 @@ class TTSEngine:
         if self.on_death is not None:
             self.on_death()
 
-    def _stopped_by(self, fault: BaseException) -> None:
-        """From the thread that ends by it."""
+    def _on_fault(self, fault: BaseException) -> None:
+        """Called by a loop's thread when a fault ends it."""
         log.error("the %s stopped on a fault", threading.current_thread().name, exc_info=fault)
-        self._lost(fault)
+        self._fail(fault)
 
-    def _lost(self, fault: BaseException) -> ChatterboxError:
+    def _fail(self, fault: BaseException) -> ChatterboxError:
         self.give_up(f"{type(fault).__name__}: {fault}")
         return _dead()
 
-    def _resting(self) -> bool:
-        """Whether nobody would be kept waiting by a voice that is prepared now."""
+    def _can_prepare(self) -> bool:
+        """Whether a voice can be prepared now without delaying a request."""
         waiting = self.generation.warming or self.vocoding.warming
         return not (self.admission.active or waiting) and self.generation.idle
 
     @property
     def info(self) -> ModelInfo:
-        """What is loaded."""
+        """Facts about the model."""
         return self.model.info
 
     @property
     def voices(self) -> VoiceLibrary:
-        """The voices; its methods block, so call them in `pool`. Raises NotReady before they are
-        there."""
+        """The voices. Their methods block: call them in `pool`. Raises NotReady while loading."""
         self._check_loaded()
         return self._voices
 
     @property
     def family(self) -> Family:
-        """What kind of model is loaded. Raises NotReady before it is."""
+        """The family of the model. Raises NotReady while loading."""
         self._check_loaded()
         return self.model.family
 
     @property
     def max_tokens(self) -> int:
-        """Most tokens of one segment. Raises NotReady before the model is loaded."""
+        """Most tokens of a segment. Raises NotReady while loading."""
         return self.config.max_new_tokens or self.family.max_tokens
 
     def stats(self) -> EngineStats:
-        """A snapshot of the engine's counters."""
+        """Return the sums of the engine's counters."""
         return self._counters.snapshot()
 
     def sampling(self, wanted: Mapping[str, float | None] = MappingProxyType({})) -> Sampling:
-        """What a request wants, else what is configured, else what the model says of itself."""
+        """Merge a request's parameters with the settings and the model's defaults."""
         return Sampling.merge(wanted, self.config.sampling(), self._model_sampling)
 
     def warm(self, voice: Voice) -> None:
@@ -274,15 +277,12 @@ class TTSEngine:
         self.vocoding.warm(voice)
 
     def segments(self, text: str, code_blocks: CodeBlocks | None = None) -> list[Segment]:
-        """What `text` is spoken as; see `TextReader.segments`. A long text takes a while."""
+        """Split `text` into segments; see `TextReader.segments`. Slow for long texts."""
         return self._reader.segments(text, code_blocks)
 
-    def speak(
-        self, request: SpeechRequest, segments: Sequence[Segment] | None = None
-    ) -> SpeechStream:
-        """The sound of `request`; see SpeechStream. `segments`: of its text, where they are known.
-        Raises, before any work: NotReady, EngineDead, Draining, InvalidValue, and what `segments`
-        does."""
+    def speak(self, request: SpeechRequest, segments: list[Segment] | None = None) -> SpeechStream:
+        """Return the speech of `request`. `segments`: those of its text, if already split. Raises
+        NotReady, EngineDead, Draining, InvalidValue, and the errors of `segments`."""
         self._check_ready()
         ceiling = self.max_tokens
         if request.max_new_tokens is not None and request.max_new_tokens > ceiling:
@@ -300,7 +300,7 @@ class TTSEngine:
         )
 
     def _wake(self) -> None:
-        """A listener has left or caught up."""
+        """Wake both loops after a reader left or caught up."""
         self.generation.wake()
         self.vocoding.wake()
 

@@ -177,7 +177,7 @@ class VoicePreparation:
                 self._warm(prepared)
 
 
-def rehearse(
+def speak_and_drop(
     speak: Callable[[SpeechRequest], SpeechStream], voice: Voice, sampling: Sampling, most: int
 ) -> None:
     """Speak a short sentence of at most `most` tokens and drop the sound. Raises TimeoutError, and

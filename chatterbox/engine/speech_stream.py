@@ -5,7 +5,7 @@ Not thread-safe: used by the event loop alone.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
@@ -15,13 +15,13 @@ import numpy as np
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.audio.encode import AudioFormat, audio_format
 from chatterbox.audio.shaping import Joiner, Loudness, Pace
-from chatterbox.engine import sequence as engine
 from chatterbox.engine.sampler import Sampling
 from chatterbox.engine.sequence import (
     FinishReason,
     Outbox,
     PlaybackClock,
     SegmentEnd,
+    Sequence,
 )
 from chatterbox.errors import ChatterboxError, TextTooLong
 from chatterbox.families.base import Prompts, Voice
@@ -99,10 +99,10 @@ class SpeechStream:
     def __init__(
         self,
         request: SpeechRequest,
-        segments: Sequence[Segment],
+        segments: list[Segment],
         *,
         prompts: Prompts,
-        submit: Callable[[engine.Sequence], None],
+        submit: Callable[[Sequence], None],
         wake: Callable[[], None],
         ceiling_codes: int,
         positions: int,
@@ -182,7 +182,7 @@ class SpeechStream:
             if index:
                 self._playback.add(index, self._pause_before_s(index), time.monotonic())
             self._submit(
-                engine.Sequence(
+                Sequence(
                     voice=self._voice,
                     prompt=prompt,
                     text_chars=len(text),

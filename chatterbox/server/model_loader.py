@@ -192,7 +192,7 @@ class ModelLoader:
                 engine.load()
                 engine.voices.check_default(fall_back=model is not self.default)
                 if rehearse:
-                    engine.rehearse()
+                    engine.warm_up()
             except BaseException:
                 engine.close()
                 raise

@@ -83,7 +83,7 @@ def test_one_text_is_prepared_at_a_time(engine, monkeypatch):
 
 def test_a_rehearsal_leaves_nothing_behind(engine, caplog):
     before = engine.stats()
-    engine.rehearse()
+    engine.warm_up()
     after = engine.stats()
     assert after.segments == before.segments + 1
     assert after.cancelled_segments == before.cancelled_segments
@@ -95,7 +95,7 @@ def test_a_rehearsal_leaves_nothing_behind(engine, caplog):
 
 def test_a_rehearsal_that_fails_is_said_and_does_no_harm(engine, caplog, monkeypatch):
     monkeypatch.setattr(engine.voices, "default_voice", "nobody")
-    engine.rehearse()
+    engine.warm_up()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "There is no voice 'nobody'" in caplog.text
     assert engine.state == "ready"
@@ -108,7 +108,7 @@ def test_a_rehearsal_whose_voice_breaks_a_graph_keeps_nobody_from_theirs(
         raise RuntimeError("a node of the graph failed")
 
     monkeypatch.setattr(engine.voices, "get", broken)
-    engine.rehearse()
+    engine.warm_up()
     assert "a node of the graph failed" in caplog.text
     assert engine.state == "ready"
 
@@ -119,7 +119,7 @@ def test_a_model_that_cannot_speak_is_not_ready(engine, monkeypatch):
 
     monkeypatch.setattr(engine, "speak", broken)
     with pytest.raises(ModelError, match="the model cannot speak: a node of the graph failed"):
-        engine.rehearse()
+        engine.warm_up()
 
 
 async def test_it_behaves_like_a_speaker(engine):

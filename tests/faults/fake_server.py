@@ -93,7 +93,7 @@ def on_fakes(directory: Path, settings: dict) -> TTSEngine:
         library.guarded_decoder = AudioDecoder
     engine = fake_engine(directory, **settings.get("engine", {}))
     engine.load = lambda: None  # it is
-    engine.rehearse = lambda: None  # faults are for those who listen
+    engine.warm_up = lambda: None  # faults are for those who listen
     parts = engine.parts
     pace_s = settings.get("pace_s", 0.0)
 
