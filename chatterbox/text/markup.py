@@ -1,52 +1,50 @@
-"""HTML, SSML, Markdown, square brackets, pauses, code, citations: the marks are left away, their
-text stays.
+"""Remove markup and keep its text: HTML, SSML, Markdown, square brackets, code, citations.
 
-Leaves plain text in which square brackets stand only around the model's own tags and around pauses
+What remains is plain text, with square brackets only around the model's tags and around pauses
 (`[pause:0.5s]`).
 """
 
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Literal
 
 from chatterbox.text.lexicon import words_in
-from chatterbox.text.rules import Step, text_after, text_before
+from chatterbox.text.rules import Match, Step, text_after, text_before
 
 # --- pauses --------------------------------------------------------------------------------------
 MAX_PAUSE_S = 10.0
-"""Longest silence one place can ask for: SSML's own limit in the large speech services."""
+"""Longest silence in one place, as in the large speech services; a longer one is shortened."""
 DEFAULT_PAUSE_S = 0.5
 _STRENGTH_S = {"none": 0.0, "x-weak": 0.1, "weak": 0.25, "medium": 0.5, "strong": 1, "x-strong": 2}
 _PAUSE = re.compile(r"(?i)pause(?:[: ] {0,3}+(\d{0,6}(?:\.\d{0,6})?) {0,3}+(ms|s|sec|seconds?)?)?")
 PAUSE_MARK = re.compile(r"\[pause:(\d++\.\d++)s\]")
-"""How a pause stands in plain text, with the seconds as its group."""
+"""Matches a pause in plain text; group 1 is the seconds."""
 
 
 def pause_mark(seconds: float) -> str:
-    """A pause as it stands in plain text: whole milliseconds, at most MAX_PAUSE_S."""
+    """Return the mark of a pause in plain text: whole milliseconds, at most MAX_PAUSE_S."""
     return f"[pause:{min(seconds, MAX_PAUSE_S):.3f}s]"
 
 
-def _paused(written: str) -> str:
-    """The mark for `pause:300ms`; "" for what is no pause."""
-    pause = _PAUSE.fullmatch(written)
-    if not pause:
+def _parse_pause(written: str) -> str:
+    """Return the mark for `pause:300ms`, "" for text that is no pause."""
+    if not (pause := _PAUSE.fullmatch(written)):
         return ""
-    figure, unit = pause[1], (pause[2] or "").lower()
-    if not figure or figure == ".":
+    if pause[1] in (None, "", "."):
         return pause_mark(DEFAULT_PAUSE_S)
-    return pause_mark(float(figure) / (1000 if unit == "ms" else 1))
+    return pause_mark(float(pause[1]) / (1000 if (pause[2] or "").lower() == "ms" else 1))
 
 
-# --- HTML and SSML: leaves neither tags nor entities ---------------------------------------------
+# --- HTML and SSML -------------------------------------------------------------------------------
 elements = Step(__name__, "elements", "[<&]")
+"""Replace elements and entities of HTML and SSML by their text: `<b>so</b> on` → `so on`."""
 _BLOCKS, _INLINE = words_in("block elements"), words_in("inline elements")
 THOUGHTS = ("think", "thinking", "thought", "reasoning")
 HIDDEN = (*THOUGHTS, "script", "style", "template")
 _HIDDEN = re.compile(rf"(?i)(?<!`)<(/?)({'|'.join(HIDDEN)}|details)(?![\w:-])([^<>]{{0,500}}+)>")
-"""Elements that are left away with all that is in them: a chat model's thoughts, a page's code;
-`details` only where its attributes say `reasoning`."""
+"""Elements that are removed with their content: thoughts of a chat model, scripts and styles of a
+page; `details` only if its attributes contain `reasoning`."""
 _FLAGS = "open|hidden|disabled|checked|selected|required|readonly|multiple|async|defer|controls"
 _ELEMENT = re.compile(
     rf"""<(?P<end>/?)(?P<name>[A-Za-z][\w:-]{{0,30}})
@@ -55,16 +53,17 @@ _ELEMENT = re.compile(
         \s*+/?>""",
     re.VERBOSE,
 )
+_BREAK = re.compile(r"""\b(time|strength)\s*+=\s*+["']?+\s*+([\w.+-]{1,16})""")
 _MENTIONED = re.compile(r"`| (?:tag|element|attribute|node|block)s?\b")
-"""What stands behind an element that the text speaks of."""
+"""Matches behind an element that the text talks about: `the <div> element`."""
 elements.add(r"(#include) ?<([\w./+-]{1,80})>", r"\1 \2", "#include")
 elements.add(r"(?s)<!--(?:(?!-->|<!--).)*+-->|<[!?][A-Za-z][^<>]{0,500}+>", " ", "<[!?]")
 
 
 @elements.rule(r"(?s).+", "(?i)<(?:/?thi|/?tho|/?rea|scr|sty|tem|det)")
-def _without_hidden(whole: re.Match[str]) -> str:
-    """`_HIDDEN` elements taken away. One that is never closed reaches to the end where it opens a
-    line, else it is only spoken of; a thought may have been opened before the text began."""
+def _remove_hidden(whole: Match) -> str:
+    """<think>…</think>. An element that is never closed reaches to the end of the text if it opens
+    a line; otherwise the text only talks about it. A thought may have begun before the text."""
     text = whole[0]
     kept, at, inside, opened = [], 0, "", 0
     for match in _HIDDEN.finditer(text):
@@ -93,8 +92,8 @@ elements.add(
     r"(?:</a>)?+</(?P=name)>",
     "<[sS][uU]",
 )
-def _say_raised(match: re.Match[str]) -> str:
-    """x<sup>2</sup> as x², CO<sub>2</sub> as CO2; a raised link is a note."""
+def _say_raised(match: Match) -> str:
+    """x<sup>2</sup> as x², CO<sub>2</sub> as CO2; a raised link is a footnote."""
     what = match["what"].strip()
     if match["link"] or what[:1] == "[":
         return ""
@@ -108,20 +107,20 @@ def _say_raised(match: re.Match[str]) -> str:
 
 
 @elements.rule(r"(?s).+", "<")
-def _without_elements(whole: re.Match[str]) -> str:
+def _remove_elements(whole: Match) -> str:
+    """<p>Hello <b>bold</b></p>"""
     closed = frozenset(re.findall(r"</([A-Za-z][\w:-]{0,30})", whole[0]))
     return _ELEMENT.sub(lambda m: _element(m, m["name"] in closed), whole[0])
 
 
-def _element(match: re.Match[str], is_closed: bool) -> str:
-    """Nothing or the end of a sentence; `<break time="1s"/>` is a pause, `Dear <name>` a word."""
+def _element(match: Match, is_closed: bool) -> str:
+    """Return what replaces an element: nothing, the end of a sentence, a pause for `<break>`, or
+    the name of a placeholder such as `Dear <name>`."""
     name, attributes = match["name"].lower(), match["attributes"]
     if name == "break":
-        wanted = dict(
-            re.findall(r"""\b(time|strength)\s*+=\s*+["']?+\s*+([\w.+-]{1,16})""", attributes)
-        )
+        wanted = dict(_BREAK.findall(attributes))
         if "time" in wanted:
-            return _paused("pause:" + wanted["time"])
+            return _parse_pause("pause:" + wanted["time"])
         return pause_mark(_STRENGTH_S.get(wanted.get("strength", "medium"), DEFAULT_PAUSE_S))
     known = is_closed or match["end"] or attributes.strip() or match[0].endswith("/>")
     if not known and name not in _BLOCKS | _INLINE and text_before(match, 1) != "<":
@@ -140,6 +139,7 @@ elements.add(
 
 # --- Markdown ------------------------------------------------------------------------------------
 _plain = Step(__name__)
+"""Replace the marks of Markdown by their text: `see [the shop](https://a.org)` → `see the shop`."""
 _plain.add(" {2,}", " ", "  ")
 for _signs, _pattern, _put in (
     ("[`~]", r"^ ?(?:```|~~~)[^`\n]*$", "\n"),  # code fence
@@ -168,16 +168,18 @@ for _signs, _pattern, _put in (
 
 
 def unknown_tags(text: str, known: frozenset[str]) -> Iterator[str]:
-    """What stands in brackets as a tag does, and is none: it will be read out. Neither a figure,
-    a link nor an index is meant."""
+    """Yield words in brackets that look like tags but are not `known`, so that they will be spoken.
+    Numbers, links and indexes do not look like tags."""
     for tag in re.findall(r"(?<![\w\]])\[ ?([A-Za-z][A-Za-z' -]{0,30}?) ?\](?![\[(:])", text):
         if tag not in known and not tag.lower().startswith("pause"):
             yield tag
 
 
+_REFERENCE = re.compile(r"(?<![\w\])])!?\[([^\[\]\n]{2,300})\]\[([^\[\]\n]{0,60})\]")
+
+
 class Tags:
-    """The sounds that a model knows, exact and case-sensitive. Users write `[laugh]` or `<laugh>`;
-    what is no tag is read as other brackets are."""
+    """Names of the sounds that a model knows. Users write `[laugh]` or `<laugh>`, exactly."""
 
     def __init__(self, names: frozenset[str] = frozenset()) -> None:
         self.names = names
@@ -185,25 +187,36 @@ class Tags:
         self._angled = re.compile(rf"<({one}) ?/?>")
         self._kept = re.compile(rf"(?P<keep>\[(?:{one}|pause:\d++\.\d++s)\])|[\[\]]")
 
-    def bracketed(self, text: str) -> str:
-        """`<laugh>` as `[laugh]`, but for elements that are closed."""
+    def to_brackets(self, text: str) -> str:
+        """Replace `<laugh>` by `[laugh]`, unless the text closes it as an element."""
         return self._angled.sub(lambda m: m[0] if f"</{m[1]}>" in text else f"[{m[1]}]", text)
 
-    def plain(self, text: str) -> str:
-        """Markdown and square brackets taken away, their text kept. Tags stay as they are, pauses
-        are written as PAUSE_MARK reads them. `text` is in the characters of
-        `characters.normalise_characters`."""
+    def remove_citations(self, text: str) -> str:
+        """Remove citations (`[1][2]`, ` [1, 2]`, `【…】`) and the targets of links. `[text][1]`
+        keeps its text, `array[5]` and `[0, 1]` keep their numbers. Linear time."""
+        text = _cited(text)
+        if "][" in text:
+            text = _REFERENCE.sub(self._reference, text)
+        return _marks(text)
+
+    def _reference(self, match: Match) -> str:
+        named = any(t in self.names or _PAUSE.fullmatch(t) for t in match.groups())
+        return match[0] if named or not any(c.isalpha() for c in match[1]) else match[1]
+
+    def strip_markdown(self, text: str) -> str:
+        """Remove Markdown and square brackets, keep their text and the tags, and write pauses as
+        PAUSE_MARK reads them. `text` comes from `characters.normalise_characters`."""
         text = _plain(text)
         if "[" not in text and "]" not in text:
             return text
         text = re.sub(r"\[([^\[\]\n]{0,64})\]", self._bracketed, text)
         return self._kept.sub(lambda m: f" {m[0]} " if m["keep"] else " ", text)
 
-    def _bracketed(self, match: re.Match[str]) -> str:
+    def _bracketed(self, match: Match) -> str:
         inner = match[1]
         if inner in self.names:
             return match[0]
-        if pause := _paused(inner):
+        if pause := _parse_pause(inner):
             return pause
         is_index = (
             inner != "s" and text_before(match, 1).isalnum() and not text_after(match).isalnum()
@@ -216,14 +229,14 @@ class Tags:
 CodeBlocks = Literal["skip", "speak"]
 
 SKIPPED_PAUSE_S = 0.3
-"""What is heard of a block that is skipped."""
+"""The pause in place of a block of code that is skipped."""
 
 _OPENS = re.compile(r"[ \t>]*+(?:[-*+] |\d{1,3}[.)] )?+[ \t]*+(`{3,}+(?![^\n]*`)|~{3,}+)")
 
 
 def opened_fence(line: str) -> str:
-    """The fence with which `line` opens a block of code, or nothing. Inside a list or a quotation,
-    too; but ```` ```this``` ```` is code inside a sentence."""
+    """Return the fence with which `line` opens a block of code, also in a list or a quotation, ""
+    for any other line. ```` ```this``` ```` is code inside a sentence."""
     found = _OPENS.match(line)
     return found[1] if found else ""
 
@@ -235,7 +248,7 @@ def closes_fence(line: str, fence: str) -> bool:
 
 
 def skip_code_blocks(text: str) -> str:
-    """`text` with a short pause for each block of code; one that is not closed goes to the end."""
+    """Replace blocks of code by a short pause. A block that is not closed reaches to the end."""
     if "```" not in text and "~~~" not in text:
         return text
     kept: list[str] = []
@@ -252,60 +265,37 @@ def skip_code_blocks(text: str) -> str:
 
 # --- citations and reference links ---------------------------------------------------------------
 _cited = Step(__name__, needs=r"[\[【]")
+"""Remove the citations of chat models: `So it is.【4:0†a.pdf】` → `So it is.`"""
+_marks = Step(__name__, needs=r"\[")
+"""Remove citations, keep indexes and lists: `Fact [3, 4] in x[0]` → `Fact in x zero`."""
 _ARRAYS, _NEEDS_FIGURE = words_in("arrays"), words_in("needs figure")
 _NAME = re.compile(r"\w|[a-z]+(?:_\w*|[0-9]+|[A-Z]\w*)|\w+_\w*")
 _USED = re.compile(r" ?[=+*<]|\.[a-z_]+[(\[]|[(\[]")
-"""What stands behind an element of an array, not behind a citation."""
-
-# As chat models write them: 【4:0†file.pdf】, `:contentReference[oaicite:0]{index=0}`, `[^1]`.
-_cited.add(
+"""Matches behind an element of an array, not behind a citation."""
+_cited.add(  # 【4:0†file.pdf】, `:contentReference[oaicite:0]{index=0}`, `[^1]`
     r"(?i)[ \xa0]?(?:【(?=[^【】\n]{0,200}[\d†])[^【】\n]{0,200}】"
     r"|:contentReference(?=\[oaicite)|\[oaicite:[^\[\]\n]{0,20}\](?:\{[^{}\n]{0,20}\})?"
     r"|\[citation needed\]|\[\^\w{1,20}\^?\](?::(?= ))?)",
     "",
 )
-# `[1]: https://…`, alone on a line.
-_cited.add(
+_cited.add(  # `[1]: https://…`, alone on a line
     r"(?m)^ {0,3}\[[^\[\]\n]{1,100}\]:[ \t]{0,3}<?(?:[a-z]{2,10}:|www\.|#|\S{0,100}/)[^\n]*$",
     "",
     r"\]:",
 )
-
-
-def but_for(tags: Tags) -> Callable[[str], str]:
-    """The rule, for texts that may hold these tags."""
-
-    def reference(match: re.Match[str]) -> str:
-        named = any(t in tags.names or _PAUSE.fullmatch(t) for t in (match[1], match[2]))
-        return match[0] if named or not any(c.isalpha() for c in match[1]) else match[1]
-
-    def without_citations(text: str) -> str:
-        """Citations (`[1][2]`, ` [1, 2]`, `【…】`) and definitions of links taken away, `[text][1]`
-        as its text; `array[5]` and `[0, 1]` keep their figures. Linear time."""
-        text = _cited(text)
-        if "][" in text:
-            text = re.sub(
-                r"(?<![\w\])])!?\[([^\[\]\n]{2,300})\]\[([^\[\]\n]{0,60})\]", reference, text
-            )
-        return _marks(text)
-
-    return without_citations
-
-
-_marks = Step(__name__, needs=r"\[")
-_marks.add(
+_marks.add(  # a numbered link
     r"\[?(\[\d{1,3}\])\]?\([^()\s]{1,2000}+(?: \"[^\"\n]{0,300}+\")?\)", r"\1", r"\]\("
-)  # a numbered link
+)
 
 
 @_marks.rule(
     r"(?:[ \xa0]?\[\d{1,3}(?:[ \xa0]?[,;–-][ \xa0]?\d{1,3}){0,20}\]"
     r"(?:,(?: and)?(?=[ \xa0]?\[\d)| and(?= \[\d))?)+"
 )
-def _say_mark(match: re.Match[str]) -> str:
-    """Nothing for a citation, the figures with blanks round them for an index or a list."""
+def _say_mark(match: Match) -> str:
+    """Nothing for a citation; the numbers, with spaces around them, for an index or a list."""
     text, start = match.string, match.start()
-    figures = [int(figure) for figure in re.findall(r"\d+", match[0])]
+    values = [int(value) for value in re.findall(r"\d+", match[0])]
     before = text_before(match, 24)
     found = re.search(r"(\w*)[ \xa0]?$", before)
     word = found[1] if found else ""
@@ -314,7 +304,7 @@ def _say_mark(match: re.Match[str]) -> str:
         is_index = word in _ARRAYS or used is not None
     else:
         follows_sign = before.rstrip()[-1:] in tuple("=(:+*/<>]")
-        opens = not text[text.rfind("\n", 0, start) + 1 : start].strip() and len(figures) > 1
+        opens = not text[text.rfind("\n", 0, start) + 1 : start].strip() and len(values) > 1
         needed = word.lower() in _NEEDS_FIGURE | _ARRAYS
-        is_index = opens or needed or follows_sign or figures != sorted(figures)
-    return re.sub(r"[\[\]]+", " ", match[0]) if is_index or 0 in figures else ""
+        is_index = opens or needed or follows_sign or values != sorted(values)
+    return re.sub(r"[\[\]]+", " ", match[0]) if is_index or 0 in values else ""

@@ -1,9 +1,7 @@
-"""Turns written English into words that can be read out as they stand.
+"""Turn written English into words that can be spoken as they stand.
 
-Each step takes away one kind of notation and leaves only what the steps after it know.
-
-A long text is read in blocks: no rule sees more than BLOCK_CHARS at once, so that not even a slow
-pattern can hold the interpreter's lock for long, and time is checked in between.
+Each step reads one kind of notation and leaves the rest to the steps after it. A long text is read
+in blocks, so that no pattern holds the interpreter's lock for long; the time is checked in between.
 """
 
 import functools
@@ -40,27 +38,28 @@ log = logging.getLogger("chatterbox.text")
 Rule = Callable[[str], str]
 
 BLOCK_CHARS = 2000
+"""Most characters that a rule sees at once."""
 LEAST_TEXT_S = 5.0
 CHAR_S = 50e-6
-"""Processor time for reading one text, whatever its length, and more for each character. Ordinary
-text takes about 8 µs a character."""
+"""Processor time allowed for each text, and on top for each character, in seconds; TextTooLong
+beyond it. Ordinary text takes about 8 µs a character."""
 
 _SENTENCE_END = re.compile(r"((?<=[.!?]) |\n)")
 _BLOCK_ENDS = tuple(
     re.compile(pattern)
     for pattern in (r"\n", r"(?<=[a-z]{4}[.!?]) (?=[A-Z])", r" (?![^\[\]\s]{1,32}\])")
 )
-"""Where a block ends, the best kind of place first: a line, a sure sentence, a word."""
+"""Where a block may end, the best place first: after a line, a sure sentence, a word."""
 
 
 class Allowance:
-    """The processor time that one text may take, on the thread that reads it."""
+    """Limit the processor time that one text takes on the calling thread."""
 
     def __init__(self, chars: int) -> None:
         self._until_s = time.thread_time() + LEAST_TEXT_S + CHAR_S * chars
 
     def check(self) -> None:
-        """Raise TextTooLong where the time is used up."""
+        """Raises TextTooLong when the time is used up."""
         if time.thread_time() > self._until_s:
             raise TextTooLong(
                 "The text takes too long to read. Send it in smaller parts.", param="text"
@@ -70,22 +69,22 @@ class Allowance:
 def apply(
     rules: Iterable[Rule], text: str, allowance: Allowance, needs: re.Pattern[str] | None = None
 ) -> str:
-    """`text` after all `rules`, or after those up to which it holds what they need. Raises
-    TextTooLong, and nothing else."""
+    """Apply `rules` to `text` in order, as long as `needs` is found in it. Raises TextTooLong, and
+    nothing else."""
     allowance.check()
     for rule in rules:
         if needs and not needs.search(text):
             break
         try:
             text = rule(text)
-        except Exception as fault:  # noqa: BLE001 - whatever no rule can read is left as it is
+        except Exception as fault:  # noqa: BLE001 - text that a rule cannot read stays as it is
             report(rule, fault)
             text = _by_sentences(rule, text, allowance)
     return text
 
 
 def by_blocks(read: Rule, text: str) -> str:
-    """`text` after `read`, in blocks: whole lines where they fit, else sentences, else words."""
+    """Apply `read` to `text` in blocks: whole lines if they fit, else sentences, else words."""
     said, start = [], 0
     while start < len(text):
         end, after = _block(text, start)
@@ -96,7 +95,7 @@ def by_blocks(read: Rule, text: str) -> str:
 
 
 def _block(text: str, start: int) -> tuple[int, int]:
-    """Where the block that begins at `start` ends, and where the next one begins."""
+    """Return where the block that begins at `start` ends, and where the next block begins."""
     limit = start + BLOCK_CHARS
     if len(text) <= limit:
         return len(text), len(text)
@@ -108,7 +107,7 @@ def _block(text: str, start: int) -> tuple[int, int]:
 
 
 def _by_sentences(rule: Rule, text: str, allowance: Allowance) -> str:
-    """`text` after `rule`, which is left out for the sentences at fault."""
+    """Apply `rule` to each sentence of `text` alone, and leave it out where it raises."""
     sentences = _SENTENCE_END.split(text)  # sentence, blank, sentence, …
     if len(sentences) == 1:
         return text
@@ -116,7 +115,7 @@ def _by_sentences(rule: Rule, text: str, allowance: Allowance) -> str:
 
 
 def report(rule: Callable[..., object], fault: Exception) -> None:
-    """Warn of a fault, once. Never with the text, which the fault's own message may repeat."""
+    """Log the fault of a rule once, without the exception's message, which may repeat the text."""
     line = traceback.extract_tb(fault.__traceback__)[-1].lineno
     _warn(f"{rule.__module__}.{rule.__name__}", type(fault).__name__, str(line))
 
@@ -130,17 +129,20 @@ def _warn(*what: str) -> None:
 NO_TAGS = markup.Tags()
 _FIGURE = re.compile("[0-9]")
 _CAPITAL = "\ue000"
-"""Stands before a figure that opens a sentence, whose first word is to be capitalised; a private
-character, which `readable` lets through from nobody."""
+"""Marks a number that opens a sentence, so that its first word is capitalised. A private character,
+which `normalise_characters` removes from texts."""
 
-_opened, _capitalised = Step(__name__, "opened"), Step(__name__, "capitalised", _CAPITAL)
+_opened = Step(__name__, "opened")
+"""Mark numbers that open a sentence, while they are digits: `5 cats` → `Five cats`."""
 _opened.add(
     rf"(?m)(?:^|(?<=[.!?] )(?<!\d (?:ft|lb|hr)\. ))(?=[{CURRENCY_SIGNS}.-]{{0,2}}\d)", _CAPITAL
 )
+_capitalised = Step(__name__, "capitalised", _CAPITAL)
+"""Capitalise the words of marked numbers: `5 cats` → `Five cats`."""
 _capitalised.add(_CAPITAL + r" *(\w?)", lambda m: m[1].upper())
 
 _wide_stops = Step(__name__, "wide_stops")
-"""Where no blank parts sentences, one is put: they are cut at blanks."""
+"""Put a space between sentences of scripts that have none: `你好。再见` → `你好. 再见`."""
 _wide_stops.add(r"[。！？](?=[^\s。！？」』”’）])", r"\g<0> ")
 
 _MARKUP = (markup.elements, mathematics.formulas)
@@ -177,9 +179,8 @@ _FIGURES = (
     numbers.rest,
 )
 _SIGNS = (_capitalised, signs.read, characters.tidy)
-"""All the rules, in their order, but for those that know the tags. Those up to `_LINES` see the
-whole text, the others a block; those of `_FIGURES` only lines with figures, as long as there are
-any left."""
+"""All the rules except those that know the tags, in their order. Rules up to `_LINES` see the whole
+text, the others one block; rules of `_FIGURES` only lines with digits, until no digits are left."""
 
 
 def normalise(
@@ -190,25 +191,23 @@ def normalise(
     *,
     english: bool = True,
 ) -> str:
-    """`text` as words: letters, blanks, `' , . ! ? ; : -` and the em dash, a paragraph per line,
-    the model's tags in brackets, and pauses as `markup.PAUSE_MARK` on lines of their own.
+    """Return `text` as words: letters, spaces, `' , . ! ? ; : -` and the em dash, one paragraph per
+    line, the model's tags in brackets, and pauses as `markup.PAUSE_MARK` on lines of their own.
 
-    Linear time. What it gives stays as it is when given again, but for an abbreviation without
-    its stop at the end of a line (`in Nov`), which gets the stop that makes it one.
+    Linear time. Normalised text does not change when it is normalised again, except that an
+    abbreviation at the end of a line (`in Nov`) gets a stop first and is read the next time.
+    Text that is not `english` only loses its markup; the model reads its numbers and symbols.
 
-    Of a text that is not `english` only markup is taken away: its figures and signs are the
-    model's to read.
-
-    A rule that fails is left out for the sentence at fault. Raises TextTooLong where the
-    `allowance` of time is used up, and nothing else.
+    A rule that raises is left out for the sentence at fault. Raises TextTooLong when the
+    `allowance` of processor time is used up, and nothing else.
     """
     allowance = allowance or Allowance(len(text))
-    first = (markup.skip_code_blocks,) if fenced_code == "skip" else ()
-    cited = markup.but_for(tags)
+    first: tuple[Rule, ...] = (markup.skip_code_blocks,) if fenced_code == "skip" else ()
+    first += (tags.to_brackets,)
     if not english:
-        foreign = (*first, tags.bracketed, markup.elements, cited, tags.plain)
+        foreign = (*first, markup.elements, tags.remove_citations, tags.strip_markdown)
         return apply((*foreign, *_LINES, _wide_stops), text, allowance)
-    rules = (*first, tags.bracketed, *_MARKUP, cited, *_CHARACTERS, tags.plain)
+    rules = (*first, *_MARKUP, tags.remove_citations, *_CHARACTERS, tags.strip_markdown)
     parts = markup.PAUSE_MARK.split(apply(rules, text, allowance))
     said = [  # parts: words, seconds, words, seconds, … words
         markup.pause_mark(float(part)) if at % 2 else _in_words(part, allowance)
