@@ -108,7 +108,7 @@ def _block(text: str, start: int) -> tuple[int, int]:
 
 def _by_sentences(rule: Rule, text: str, allowance: Allowance) -> str:
     """Apply `rule` to each sentence of `text` alone, and leave it out where it raises."""
-    sentences = _SENTENCE_END.split(text)  # sentence, blank, sentence, …
+    sentences = _SENTENCE_END.split(text)  # sentence, space, sentence, …
     if len(sentences) == 1:
         return text
     return "".join(apply([rule], part, allowance) if part.strip() else part for part in sentences)
@@ -205,8 +205,9 @@ def normalise(
     first: tuple[Rule, ...] = (markup.skip_code_blocks,) if fenced_code == "skip" else ()
     first += (tags.to_brackets,)
     if not english:
-        foreign = (*first, markup.elements, tags.remove_citations, tags.strip_markdown)
-        return apply((*foreign, *_LINES, _wide_stops), text, allowance)
+        first += (markup.elements, tags.remove_citations, tags.strip_markdown)
+        return apply((*first, *_LINES, _wide_stops), text, allowance)
+    rules: tuple[Rule, ...]
     rules = (*first, *_MARKUP, tags.remove_citations, *_CHARACTERS, tags.strip_markdown)
     parts = markup.PAUSE_MARK.split(apply(rules, text, allowance))
     said = [  # parts: words, seconds, words, seconds, … words

@@ -1,7 +1,7 @@
-"""Reads Roman numerals: `Chapter IV`, `Henry VIII`, `Rocky II`, `I, II and III`, `XXI century`.
+"""Read Roman numerals as words: `Chapter IV`, `Henry VIII`, `I, II and III`, `XXI century`.
 
-A numeral is read where a word, a name or its own length says that it is one. `I` is a pronoun far
-more often than a numeral, so it needs the clearest sign. Anything else stays as it is written.
+A numeral is read where a word, a name or its own length shows that it is one. `I` is far more often
+a pronoun, so its neighbours must leave no doubt. Other letters stay as they are written.
 """
 
 import re
@@ -9,10 +9,10 @@ from itertools import pairwise
 
 from chatterbox.text.lexicon import BEFORE_FIGURE, STARTERS, any_in, word_set, words_in
 from chatterbox.text.numbers import cardinal, ordinal, year
-from chatterbox.text.rules import Step, text_after, text_before
+from chatterbox.text.rules import Match, Step, text_after, text_before
 
 read = Step(__name__, needs=r"[IVXLCDMWivx](?<!\w.)[IVXLCDMWivx]{0,9}(?:th|st|nd|rd| ?\d)?(?!\w)")
-"""Safe Roman numerals. Needs single blanks."""
+"""Read Roman numerals as words: `Henry VIII` → `Henry the eighth`. Needs single spaces."""
 _RULERS, _PRONOUN_VERBS, _REIGNED = (
     words_in("rulers"),
     words_in("pronoun verbs"),
@@ -21,7 +21,7 @@ _RULERS, _PRONOUN_VERBS, _REIGNED = (
 _VALUES = {"M": 1000, "D": 500, "C": 100, "L": 50, "X": 10, "V": 5, "I": 1}
 _TENS = r"(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
 _SMALL = rf"(?>(?=[IVXL]){_TENS})(?!\w)"
-"""A canonical numeral below 100. Atomic and followed by no letter, so it is never empty."""
+"""Matches a canonical numeral below 100. It is atomic and no letter follows, so it is not empty."""
 _BARE = r"(?>(?=[IVX])X{0,3}(?:IX|IV|V?I{0,3}))"
 _UP_TO_39 = rf"{_BARE}(?!\w)"
 _LOWER = r"(?>x{0,3}(?:ix|iv|v?i{0,3}))(?!\w|['.]\w)"
@@ -37,7 +37,7 @@ _NOTED = {**BEFORE_FIGURE, "pt": "part", "bk": "book", "p": "page", "pp": "pages
 _PROPER = ("world war", "super bowl")
 _NEXT = re.compile(r" (\w[\w']*)(?: (\w+))?")
 _NO_VERB = word_set("the a an of in at on by from to for with is has who whose which as")
-"""Never stands after the pronoun `I`."""
+"""Words that never follow the pronoun `I`."""
 _VERBS_IN_S = word_set("was always perhaps sometimes as thus besides afterwards")
 _DETERMINER = re.compile(r"(?i)\b(?:the|a|this|that|every) $")
 _SINGULAR = re.compile(rf"{any_in('of a type')}$")
@@ -63,7 +63,7 @@ read.add(r"\bWW ?([123])\b", lambda m: f"World War {cardinal(int(m[1]))}", "WW")
     r"|[Dd]ynasty|Olympi|Legion|Corps|Congress|Amendment)))",
     "[VX](?:th)?|II",
 )
-def _say_nth(match: re.Match[str]) -> str:
+def _say_nth(match: Match) -> str:
     """XXI century, the XIXth, XIX-XX centuries."""
     first, link, last = match.groups()
     if not last or (link and not first):
@@ -77,8 +77,8 @@ def _say_nth(match: re.Match[str]) -> str:
     r"(?!['.-]\w)",
     _BEYOND_ONE,
 )
-def _say_run(match: re.Match[str]) -> str:
-    """Acts I and II, Phase III/IV; without such a word only upwards and with two letters."""
+def _say_run(match: Match) -> str:
+    """Acts I and II, Phase III/IV; without such a word only rising numerals, one of two letters."""
     values = [_value(numeral) for numeral in re.findall("[IVXL]+", match[0])]
     if not all(a < b for a, b in pairwise(values)):
         return match[0]
@@ -93,7 +93,7 @@ def _say_run(match: re.Match[str]) -> str:
     return re.sub("[IVXL]+|[/–-]", lambda m: between.get(m[0]) or _cardinal(m[0]), match[0])
 
 
-def _said_small(match: re.Match[str]) -> str:
+def _said_small(match: Match) -> str:
     """iv; ix–xii."""
     _, first, link, last = match.groups()
     if not link:
@@ -106,7 +106,8 @@ def _said_small(match: re.Match[str]) -> str:
     rf"(?:( to | and |[–-])(?=[ivx])({_LOWER}))?",
     " [ivx]{1,5}(?![a-z])",
 )
-def _say_numbered_small(match: re.Match[str]) -> str:
+def _say_numbered_small(match: Match) -> str:
+    """Act iv"""
     known = match[1].lower().rstrip("s") in _WORDS | {"page", "clas"}
     return match[1] + _said_small(match) if known else match[0]
 
@@ -116,7 +117,8 @@ def _say_numbered_small(match: re.Match[str]) -> str:
     r"(?P<tail>'(?:m|ve|ll|d|re)\b|\.(?=\w))?",
     " [IVXLCDM]",
 )
-def _say_numbered(match: re.Match[str]) -> str:
+def _say_numbered(match: Match) -> str:
+    """Chapter IV"""
     word, numeral, tail = match.group("word", "numeral", "tail")
     if word.split()[-1].lower() not in _WORDS and word.lower() not in _PROPER:
         return match[0]
@@ -134,8 +136,8 @@ def _say_numbered(match: re.Match[str]) -> str:
     return f"{word} {_cardinal(numeral)}{' ' if alone else '. '}"
 
 
-def _is_pronoun(word: str, match: re.Match[str]) -> bool:
-    """Whether `I` after `word` is who speaks: `the part I liked`, but `Part I describes`."""
+def _is_pronoun(word: str, match: Match) -> bool:
+    """Whether `I` is a pronoun, as in `the part I liked`, unlike `Part I describes`."""
     following = _NEXT.match(match.string, match.end("numeral"))
     if following is None or word.lower() in _PROPER:
         return False
@@ -158,7 +160,7 @@ def _is_pronoun(word: str, match: re.Match[str]) -> bool:
     rf"({_SMALL}|(?=[ivx]{{2}}){_LOWER})(?!['.]\w)(?:( to | and |[–-])(?=[ivx])({_LOWER}))?",
     r"\. ",
 )
-def _say_noted(match: re.Match[str]) -> str:
+def _say_noted(match: Match) -> str:
     """Vol. III, pp. ix–xii"""
     said = _NOTED.get(match[1].lower())
     if said is None or match[1].lower() in ("c", "ca"):
@@ -167,7 +169,7 @@ def _say_noted(match: re.Match[str]) -> str:
 
 
 # --- names ---------------------------------------------------------------------------------------
-def _say_ordinal(match: re.Match[str]) -> str:
+def _say_ordinal(match: Match) -> str:
     if match[1] in STARTERS:
         return match[0]
     return f"{match[1]} the {ordinal(_value(match[2]))}"
@@ -185,15 +187,16 @@ read.add(
     rf" [A-Z]\w{{1,30}}(?: [A-Z]\w{{1,30}})?) ({_UP_TO_39})(?!'(?:m|ve|ll|d)\b)",
     " [IVX]",
 )
-def _say_titled(match: re.Match[str]) -> str:
+def _say_titled(match: Match) -> str:
+    """King George V"""
     following = _NEXT.match(match.string, match.end())
     pronoun = match[2] == "I" and following and following[1] in _PRONOUN_VERBS - {"was", "had"}
     return match[0] if pronoun else _say_ordinal(match)
 
 
 @read.rule(rf"\b([A-Z][a-z]{{2,11}}) ({_UP_TO_39})(?!'(?:m|ve|ll|d)\b)", " [IVX]")
-def _say_ruler(match: re.Match[str]) -> str:
-    """Henry VIII; `Mary I think` is no queen."""
+def _say_ruler(match: Match) -> str:
+    """`Henry VIII`, but not `Mary I think`."""
     if match[1] not in _RULERS:
         return match[0]
     if match[2] == "I":
@@ -213,7 +216,7 @@ read.add(rf"\b([A-Z][a-z]{{2,30}}) (?!I )({_UP_TO_39})(?= of [A-Z])", _say_ordin
     rf"|((?:VI|IX|XI|XV|XX)\b|IV\b(?! {any_in('after drips')}\b)))(?!['.]\w\w)",
     _BEYOND_ONE,
 )
-def _say_sequel(match: re.Match[str]) -> str:
+def _say_sequel(match: Match) -> str:
     """Rocky III; where the numeral could be an abbreviation (IV), only after a name."""
     before, sure, named = match.groups()
     if named and (not before[0].isupper() or before in STARTERS):

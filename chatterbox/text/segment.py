@@ -1,5 +1,4 @@
-"""Cuts a request's text into the segments and pauses that it is spoken in, where the model speaks
-them well."""
+"""Cut the text of a request into segments of whole sentences, and pauses between them."""
 
 import itertools
 import re
@@ -16,10 +15,11 @@ from chatterbox.text.normalisation import NO_TAGS, Allowance, normalise, report
 
 @dataclass(frozen=True, slots=True)
 class SegmentLimits:
-    """How long segments may be. The first is short so that its sound comes early; a last one of
-    fewer than `tail_words` joins the one before, because very short text misbehaves.
+    """Limits of the length of segments.
 
-    `max_chars` is a ceiling over all: the model breaks down past about 300 characters.
+    The first segment is short, so that its sound comes early. A last segment of fewer than
+    `tail_words` is joined to the one before, because models speak very short texts badly. No
+    segment exceeds `max_chars`: Turbo breaks down beyond about 300 characters.
     """
 
     first_words: int = 40
@@ -30,10 +30,10 @@ class SegmentLimits:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """What the model is given at once, and the silence that the text asks for around it.
+    """Text that the model speaks in one piece, and the silences that the text asks for around it.
 
-    A pause between two segments belongs to the later one; only the last segment of a text has one
-    after it. 0: none was asked for.
+    A pause between two segments belongs to the later one; only the last segment of a text can have
+    `pause_after_s`. 0 means that the text asks for no pause.
     """
 
     text: str
@@ -45,7 +45,10 @@ _ENDS = tuple(".!?…,;:-—。！？，、؟।")
 
 
 def finish(text: str) -> str:
-    """For a model whose authors say no more. A voice without a stop at the end goes on speaking."""
+    """Reduce white space and add a missing stop at the end, without which voices go on speaking.
+
+    The default of `prepare`, for models whose authors prescribe nothing else.
+    """
     text = " ".join(text.split())
     return text if text.endswith(_ENDS) else text + "."
 
@@ -59,11 +62,10 @@ def prepare(
     english: bool = True,
     clean_up: Callable[[str], str] = finish,
 ) -> list[Segment]:
-    """The whole way: check, normalise, split, clean up. At least one segment. Linear time.
-    `clean_up` makes a text at most one character longer, as a rule.
+    """Check, normalise, split and clean up a text. Returns at least one segment. Linear time.
 
-    Raises InvalidText for a lone surrogate, EmptyText where nothing can be spoken, TextTooLong
-    where reading it takes too long.
+    `clean_up` should lengthen a text by one character at most. Raises InvalidText for half a
+    surrogate pair, EmptyText if the text has no words, TextTooLong if reading takes too long.
     """
     _require_unicode(text)
     segments: list[Segment] = []
@@ -73,7 +75,7 @@ def prepare(
         PAUSE_MARK.split(normalise(text, allowance, code_blocks, tags, english=english))
     ):
         allowance.check()
-        if at % 2:  # the seconds between two stretches of words
+        if at % 2:  # the seconds of a pause
             pause_s = min(pause_s + float(part), MAX_PAUSE_S)
         elif words := part.strip():
             for piece in _pieces(words, limits, first=not segments):
@@ -88,16 +90,16 @@ def prepare(
 
 
 def _pieces(words: str, limits: SegmentLimits, *, first: bool) -> list[str]:
-    """As `split`; where that fails, pieces of the longest length, cut at blanks."""
+    """Split `words`; if `split` raises, cut at spaces into pieces of the greatest length."""
     try:
         return split(words, limits, first=first)
-    except Exception as fault:  # noqa: BLE001 - the text is to be spoken all the same
+    except Exception as fault:  # noqa: BLE001 - the text is still spoken
         report(split, fault)
         return textwrap.wrap(words, limits.max_chars - 2)
 
 
 def _require_unicode(text: str) -> None:
-    """Raise InvalidText where a surrogate stands alone: no encoder downstream would take it."""
+    """Raises InvalidText for half a surrogate pair, which no encoder accepts."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as failure:
@@ -117,7 +119,7 @@ _WORD = re.compile(rf"(?:{TAG.pattern}|[^\s—])+")
 _CUTS = tuple(
     re.compile(pattern)
     for pattern in (
-        r" (?<=[.!?] )",  # a stop before a small letter
+        r" (?<=[.!?] )",  # behind a stop, before a small letter
         r" (?:(?<=; )|— )",
         r" (?<=[,:] )",
         r" (?=(?:and|or|but|nor|yet|so|because|although|though|while|when|where|which|who|that|if"
@@ -125,19 +127,21 @@ _CUTS = tuple(
         r" (?![^\[\]\s]{1,32}\])",
     )
 )
-"""Where a sentence that is too long alone is cut, the best kind of place first; not within a tag,
-which has two words at most."""
+"""Where a sentence that exceeds the limits is cut, the best kind of place first. Tags, which have two
+words at most, stay whole."""
 _LOOK_AHEAD_CHARS = 12
-"""What the longest of `_CUTS` needs to see: ` although `."""
+"""Characters behind a place that the longest of `_CUTS` must see: ` although `."""
 _LEAST_FILL = 0.4
-"""A place is passed over for a less good one where the piece before it would fill less of what
-fits than this: `Oh,` alone is too short to speak well."""
+"""Least share of the room that a piece fills. A place that leaves less is passed over for one of a
+worse kind: `Oh,` alone is too short to speak well."""
 
 
 def split(text: str, limits: SegmentLimits, *, first: bool = True) -> list[str]:
-    """`text` (from `normalise`, without pauses) in pieces whose cleaned-up form keeps `limits`.
-    Together they hold every word once, in order. Only the `first` keeps `first_words`.
-    Linear time."""
+    """Cut `text` into pieces that keep `limits` after they are cleaned up. Linear time.
+
+    `text` comes from `normalise` and contains no pauses. The pieces contain every word once, in
+    order. `first_words` applies to the first piece, and only if `first` is true.
+    """
     pieces: list[_Span] = []
     room = limits.first_words if first else limits.next_words
     start, end, words = 0, 0, 0  # the piece that is being packed
@@ -166,7 +170,8 @@ def split(text: str, limits: SegmentLimits, *, first: bool = True) -> list[str]:
 
 
 def _sentences(text: str) -> Iterator[_Span]:
-    """Spans of sentences; tags alone belong to the sentence after them, at the end before them."""
+    """Yield the spans of sentences. Tags alone belong to the sentence behind them, at the end of
+    the text to the one before."""
     whole: _Span | None = None
     tags_at: int | None = None
     for start, end in _stretches(text):
@@ -184,6 +189,7 @@ def _sentences(text: str) -> Iterator[_Span]:
 
 
 def _stretches(text: str) -> Iterator[_Span]:
+    """Yield the spans between line breaks and stops; a small letter continues a sentence."""
     start = 0
     for match in _SENTENCE_END.finditer(text):
         after = match.end()
@@ -195,23 +201,23 @@ def _stretches(text: str) -> Iterator[_Span]:
 
 
 def _length(text: str, start: int, end: int) -> int:
-    """Characters of the cleaned-up form: its first letter may grow, a stop may be added."""
+    """Return the length after clean-up, which may add a stop and capitalise `ß` to `SS`."""
     return end - start + len(text[start].upper()) - 1 + (text[end - 1] not in _STOPS)
 
 
 def _words(text: str, start: int, end: int, limits: SegmentLimits) -> int:
-    """Words from `start` to `end`; more than any limit where these are too many characters, so
-    that a long sentence is not counted again after each cut."""
+    """Count the words from `start` to `end`; `sys.maxsize` if they exceed `max_chars`, so that a
+    long sentence is not counted again after each cut."""
     if _length(text, start, end) > limits.max_chars:
         return sys.maxsize
     return sum(1 for _ in _WORD.finditer(text, start, end))
 
 
 def _cut(text: str, start: int, end: int, room: int, limits: SegmentLimits) -> _Span:
-    """Where the piece that begins at `start` ends, and where the one after it begins: the best
-    kind of place, and of these the one nearest to making pieces of like length."""
+    """Return where the piece from `start` ends and where the next one begins: at the best kind of
+    place, and among these at the one that makes the pieces most equal."""
     window = min(end, start + limits.max_chars - len(text[start].upper()))
-    if window - start >= 2 * room:  # a word and its blank are two characters at least
+    if window - start >= 2 * room:  # a word and its space have two characters at least
         words = itertools.islice(_WORD.finditer(text, start, window), room - 1, room)
         window = next((word.end() for word in words), window)
     size = window - start
@@ -226,8 +232,8 @@ def _cut(text: str, start: int, end: int, room: int, limits: SegmentLimits) -> _
 
 
 def _written(text: str, start: int, end: int) -> str:
-    """The piece, empty where it is only dashes; one that ends inside a sentence ends in a comma, so
-    that the voice stays up."""
+    """Return the piece, "" if it is only dashes. A piece that ends inside a sentence gets a comma,
+    so that the voice stays up."""
     piece = text[start:end].replace("\n", " ").lstrip("— ")
     if end == len(text) or piece.endswith((*_STOPS, "]")) or not piece:
         return piece

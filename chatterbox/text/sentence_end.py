@@ -1,16 +1,17 @@
-"""Tells whether a sentence ends at a stop, while text is still arriving: yes, no, or wait.
+"""Decide whether a sentence ends at a stop while text is still arriving.
 
-Says the same as the whole text would: what may be an abbreviation waits for the next letter or
-word, an ordinary word does not.
+The answer is the same as for the whole text: a stop that may belong to an abbreviation waits for
+the next letter or word, the stop of an ordinary word does not.
 """
 
 import re
 
 from chatterbox.text import lexicon
 from chatterbox.text.dates import MONTHS, WEEKDAYS
+from chatterbox.text.rules import Match
 
 STOP = re.compile(r"""(?<![.!?…])[.!?…]+["'”’)\]*_]*(?=\s)|[。！？]""")
-"""Where a sentence may end."""
+"""Matches a stop at which a sentence may end."""
 
 _LAST_WORD = re.compile(r"[^\s(\[{\"'“‘*_/|—–]*$")
 _LEADING_FIGURES = re.compile(r"^[$£€#~]?[\d.,:½¼¾-]*(?=[^\W\d]|$)")
@@ -18,9 +19,11 @@ _AFTER_FIGURE = re.compile(r"[\d½¼¾][ -]?[A-Za-z]+$")
 _INITIALS = re.compile(r"[^\W\d_]|[^\W\d_](?:\.[^\W\d_]{1,2})+")
 _FOLLOWING = re.compile(r"(?P<gap>\s{0,64})(?P<opening>[\"'“”‘’(\[{*_]*)(?P<word>[^\W_]*)")
 _LINE_MARK = re.compile(r"(?:[-*+•–—>#|]+|\d{1,3}[.)])(?:\s|$)|[-*+•–—>#|]+$|\d{1,3}$")
-"""What would be an item, a heading, a quotation or a table's edge where a line began with it."""
-_NAMED = re.compile(rf"(?:^|\s)(?!(?:{'|'.join(lexicon.STARTERS)})\s)(?:[A-Z][\w'-]*|\d+\w\w) \w+$")
-"""A name before the last word: this is a street, no saint and no doctor."""
+"""Matches the mark of a list item, a heading, a quotation or a table row at the start of a line."""
+_NAMED = re.compile(
+    rf"(?:^|\s)(?!(?:{lexicon.any_of(lexicon.STARTERS)})\s)(?:[A-Z][\w'-]*|\d+\w\w) \w+$"
+)
+"""Matches a name before the last word, which is a street then, not a saint or a doctor."""
 _LABEL = re.compile(r"\b([A-Za-z]{3,10}) \w$")
 _NUMERAL = re.compile(r"[IVXLC]+")
 _LONGEST_STARTER = max(map(len, lexicon.STARTERS))
@@ -31,18 +34,18 @@ _CALENDAR = {
     for form in (name, name.upper(), name.lower())
 } - {"may", "mar", "sat", "sun", "wed"}
 _BEFORE_DAY = (_CALENDAR | {*lexicon.BOOKS, "b", "d", "fl", "r"}) - {*lexicon.TITLES}
-"""Months, books of verses and the like: a stop is theirs before a figure only."""
+"""Months, books of the Bible and the like: a stop belongs to them only before a number."""
 _ABBREVIATED = {word.rstrip(".").lower() for word in lexicon.ABBREVIATIONS}
 _SHORT = _ABBREVIATED | {
     word.lower() for word in (*lexicon.TITLES, *lexicon.STREETS, *lexicon.BEFORE_FIGURE)
 }
-"""Words that a stop may belong to; so it may to a unit, behind a figure."""
+"""Words that a stop may belong to; units behind a number may have one as well."""
 
 
-def ends_sentence(text: str, stop: re.Match[str]) -> bool | None:
-    """Whether a sentence of `text` ends at `stop` (a match of STOP); None: more text will tell."""
+def ends_sentence(text: str, stop: Match) -> bool | None:
+    """Whether a sentence ends at `stop`, a match of STOP in `text`; None if more text is needed."""
     following = _FOLLOWING.match(text, stop.end())
-    assert following is not None, "all its parts may be empty"
+    assert following is not None, "every part may be empty"
     if stop[0] in "。！？" or "\n" in following["gap"] or len(following["gap"]) == 64:
         return True
     first = text[following.end("gap") : following.end("gap") + 1]
@@ -52,7 +55,7 @@ def ends_sentence(text: str, stop: re.Match[str]) -> bool | None:
     if following["word"][:1].islower():
         return False
     mark = _LINE_MARK.match(text, following.end("gap"))
-    if mark:  # at the beginning of a text of its own it would be read as one
+    if mark:  # cut here, it would open the next text and be read as a mark
         return None if mark.end() == len(text) else False
     if not _may_go_on(word, text, stop):
         return True
@@ -62,8 +65,8 @@ def ends_sentence(text: str, stop: re.Match[str]) -> bool | None:
     return _after_abbreviation(word, before, following, len(text))
 
 
-def _word_before(text: str, stop: re.Match[str]) -> str:
-    """The word that the stop stands behind, without figures that touch it: `5km`."""
+def _word_before(text: str, stop: Match) -> str:
+    """Return the word in front of the stop, without a number that touches it: `5km`."""
     found = _LAST_WORD.search(text[max(0, stop.start() - 32) : stop.start()])
     return _LEADING_FIGURES.sub("", found[0] if found else "")
 
@@ -73,13 +76,13 @@ def _label_before(before: str) -> bool:
     return found is not None and found[1].lower() in lexicon.LABELS
 
 
-def _may_go_on(word: str, text: str, stop: re.Match[str]) -> bool:
-    """Whether what stands before the stop is no ordinary word: the stop may be its own."""
+def _may_go_on(word: str, text: str, stop: Match) -> bool:
+    """Whether the stop may belong to the word in front of it."""
     if stop[0][0] not in ".…":
         return False
     if stop[0][0] == "…" or stop[0].startswith(".."):
         return True
-    if not word:  # a figure: `1.` numbers an item where a line begins with it
+    if not word:  # a number: `1.` opens a list item at the start of a line
         line = text.rfind("\n", 0, stop.start()) + 1
         return stop.start() - line <= 4
     if word in lexicon.UNITS and _AFTER_FIGURE.search(
@@ -89,8 +92,8 @@ def _may_go_on(word: str, text: str, stop: re.Match[str]) -> bool:
     return word.lower() in _SHORT or word in _BEFORE_DAY or _INITIALS.fullmatch(word) is not None
 
 
-def _after_abbreviation(word: str, before: str, following: re.Match[str], end: int) -> bool | None:
-    """The same rules as `words`: most of these end a sentence only where the next word shows it."""
+def _after_abbreviation(word: str, before: str, following: Match, end: int) -> bool | None:
+    """Decide by the next word, with the rules of `words`, behind an abbreviation."""
     next_word = following["word"]
     if not word:
         return next_word == "" or not next_word[0].isalnum()
