@@ -20,9 +20,7 @@ _INITIALS = re.compile(r"[^\W\d_]|[^\W\d_](?:\.[^\W\d_]{1,2})+")
 _FOLLOWING = re.compile(r"(?P<gap>\s{0,64})(?P<opening>[\"'“”‘’(\[{*_]*)(?P<word>[^\W_]*)")
 _LINE_MARK = re.compile(r"(?:[-*+•–—>#|]+|\d{1,3}[.)])(?:\s|$)|[-*+•–—>#|]+$|\d{1,3}$")
 """Matches the mark of a list item, a heading, a quotation or a table row at the start of a line."""
-_NAMED = re.compile(
-    rf"(?:^|\s)(?!(?:{lexicon.any_of(lexicon.STARTERS)})\s)(?:[A-Z][\w'-]*|\d+\w\w) \w+$"
-)
+_NAMED = re.compile(rf"(?:^|\s)(?!{lexicon.any_in('starters')}\s)(?:[A-Z][\w'-]*|\d+\w\w) \w+$")
 """Matches a name before the last word, which is a street then, not a saint or a doctor."""
 _LABEL = re.compile(r"\b([A-Za-z]{3,10}) \w$")
 _NUMERAL = re.compile(r"[IVXLC]+")
