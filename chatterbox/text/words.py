@@ -27,7 +27,7 @@ def _stop(match: Match) -> str:
 
 # --- streets -------------------------------------------------------------------------------------
 streets = Step(__name__, "streets", r"[0-9NSEW](?<![A-Za-z].)")
-"""Read abbreviations in addresses as words: `K St. NW` → `K Street Northwest`."""
+"""Read streets as words: `1500 K St. NW` → `fifteen hundred K Street Northwest`."""
 _DIRECTION = rf"(?P<direction>{any_of(lexicon.DIRECTIONS)})\b"
 _STREETS, _STREET_NAMES = any_of(lexicon.STREETS), any_of(lexicon.STREETS.values())
 _NTH = r"\d{1,3}(?i:st|nd|rd|th)"
@@ -85,7 +85,7 @@ streets.add(  # I-95 N
 
 # --- abbreviations in front of a number ----------------------------------------------------------
 figured = Step(__name__, "figured", "[0-9]")
-"""Read abbreviations of numbered things as words: `No. 5, pp. 3-5` → `Number five, pages three`."""
+"""Read abbreviations in front of numbers as words: `pp. 3-5` → `pages three to five`."""
 _NAMES = word_set("Dan Gal Gen Jn Josh Mal Mic Phil Sam Tim")
 """Books whose abbreviation without a stop is a name or a word."""
 _NTH_BOOK = {"1": "First ", "2": "Second ", "3": "Third ", None: ""}
