@@ -127,8 +127,8 @@ _CUTS = tuple(
         r" (?![^\[\]\s]{1,32}\])",
     )
 )
-"""Where a sentence that exceeds the limits is cut, the best kind of place first. Tags have two words
-at most and stay whole."""
+"""Where a sentence that exceeds the limits is cut, the best kind of place first. Tags have at most
+two words and stay whole."""
 _LOOK_AHEAD_CHARS = 12
 """Characters behind a place that the longest of `_CUTS` must see: ` although `."""
 _LEAST_FILL = 0.4
