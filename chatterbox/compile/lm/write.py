@@ -40,7 +40,7 @@ TYPES = {"fp32": (TensorProto.FLOAT, np.float32), "fp16": (TensorProto.FLOAT16, 
 
 def write(
     model: Transformer,
-    recipe: CompileOptions,
+    options: CompileOptions,
     directory: Path,
     progress: Callable[[float], None],
     tokens: Array | None = None,
@@ -51,7 +51,7 @@ def write(
     `progress` is called with the completed share, 0 to 1.
     """
     with (directory / SIDECAR_FILE).open("wb") as sidecar:
-        graph = _Writer(model, recipe, sidecar, tokens).graph(progress)
+        graph = _Writer(model, options, sidecar, tokens).graph(progress)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
     facts = {"positions": _positions(model), "hidden": model.hidden, "vocab": model.vocab}
@@ -61,13 +61,13 @@ def write(
 
 class _Writer:
     def __init__(
-        self, model: Transformer, recipe: CompileOptions, sidecar: Any, tokens: Array | None
+        self, model: Transformer, options: CompileOptions, sidecar: Any, tokens: Array | None
     ) -> None:
         self._model = model
-        self._head = model.head.padded(recipe.head_multiple)
+        self._head = model.head.padded(options.head_multiple)
         self._tokens = tokens
-        self._recipe = recipe
-        self._type, self._kind = TYPES[recipe.compute]
+        self._options = options
+        self._type, self._kind = TYPES[options.compute]
         self._sidecar = sidecar
         self._nodes: list[onnx.NodeProto] = []
         self._tensors: list[TensorProto] = []
