@@ -20,6 +20,7 @@ from chatterbox.errors import (
 from chatterbox.families.base import Voice
 from chatterbox.families.voices import ClonedVoices, FixedVoices, UnusableVoice
 from chatterbox.runtime.lru import ByteLru, KeyedLocks
+from chatterbox.voices import voice_file
 from chatterbox.voices.catalogue import VoiceCatalogue
 from chatterbox.voices.names import VoiceInfo, normalize_name
 from chatterbox.voices.reference import Reference, ReferenceReport, prepare_reference
@@ -27,14 +28,6 @@ from chatterbox.voices.sandbox import AudioDecoder, guarded_decoder
 from chatterbox.voices.store import STORAGE_ERRORS, BadEntry, StoreContents, VoiceStore
 from chatterbox.voices.stores import load_store, poll_in_background
 from chatterbox.voices.voice_encoder import Encode, VoiceEncoder
-from chatterbox.voices.voice_file import (
-    DamagedFile,
-    ExportedVoice,
-    read_voice_file,
-    reference_to_flac,
-    unpack,
-    write_voice_file,
-)
 
 log = logging.getLogger(__name__)
 
@@ -141,16 +134,16 @@ class VoiceLibrary(VoiceCatalogue):
         again adds `name` to its voice and returns the report of the new file. Raises what
         `prepare_reference` raises, CloningUnavailable, InvalidVoiceId and storage errors."""
         name = normalize_name(name) if name else None
-        reference = self._prepared(data, transcript)
+        reference = self._prepare_reference(data, transcript)
         self.refresh()  # the voice may have been deleted by another server
         if name:
             self._names.free_name(name, reference.voice_id)  # before the slow part
         self._check_room(reference.voice_id)
         while True:
             with suppress(VoiceNotFound):  # deleted meanwhile: store it again
-                return self._registered(reference, name)
+                return self._register(reference, name)
 
-    def _registered(self, reference: Reference, name: str | None) -> tuple[VoiceInfo, bool]:
+    def _register(self, reference: Reference, name: str | None) -> tuple[VoiceInfo, bool]:
         voice_id = reference.voice_id
         with self._encoding.holding(voice_id):
             info = self._names.voices.get(voice_id)
@@ -170,7 +163,7 @@ class VoiceLibrary(VoiceCatalogue):
     ) -> tuple[Voice, ReferenceReport]:
         """The voice of a recording for one request: cached in memory, not stored. Raises what
         `prepare_reference` raises, and CloningUnavailable."""
-        reference = self._prepared(data, transcript)
+        reference = self._prepare_reference(data, transcript)
         voice_id = reference.voice_id
         registered = self._names.voices.get(voice_id)
         if registered and not registered.imported:
@@ -188,7 +181,9 @@ class VoiceLibrary(VoiceCatalogue):
         info = self.info(self.default_voice)
         if info.report is not None:
             known = self._reference(info.voice_id)
-            reference = self._prepared(reference_to_flac(known.pcm), known.transcript)
+            reference = self._prepare_reference(
+                voice_file.reference_to_flac(known.pcm), known.transcript
+            )
             self._encoder.encode(reference.voice_id, reference)
 
     # --- files
@@ -202,21 +197,22 @@ class VoiceLibrary(VoiceCatalogue):
         cloned = self._encoder.cloned
         arrays = cloned.to_arrays(self._voice(info).data)
         reference, key = self._reference(info.voice_id), cloned.key
-        return write_voice_file(ExportedVoice(info.name, info.aliases, reference, key, arrays))
+        voice = voice_file.ExportedVoice(info.name, info.aliases, reference, key, arrays)
+        return voice_file.write_voice_file(voice)
 
     def recording(self, id_or_name: str) -> bytes:
         """The recording of a voice as FLAC. Raises as `export`."""
         info = self.info(id_or_name)
         if info.report is None:
             raise CloningUnavailable("A voice of the model's own has no recording.")
-        return reference_to_flac(self._reference(info.voice_id).pcm)
+        return voice_file.reference_to_flac(self._reference(info.voice_id).pcm)
 
     def import_(self, data: bytes) -> VoiceInfo:
         """Store an exported voice, without the names that other voices have here. Arrays of another
         model, or of the wrong sizes, are encoded again. Raises InvalidVoiceFile,
         CloningUnavailable and storage errors."""
         cloned = self._encoder.cloned
-        exported = read_voice_file(data)
+        exported = voice_file.read_voice_file(data)
         reference, voice_id = exported.reference, exported.reference.voice_id
         try:
             usable = exported.model_key == cloned.key
@@ -245,7 +241,7 @@ class VoiceLibrary(VoiceCatalogue):
 
     # --- inside
 
-    def _prepared(self, data: bytes, transcript: str | None) -> Reference:
+    def _prepare_reference(self, data: bytes, transcript: str | None) -> Reference:
         rules, longest_s = self._encoder.cloned.rules, self._max_seconds
         return prepare_reference(self._decoder, data, rules, longest_s, transcript)
 
@@ -270,10 +266,10 @@ class VoiceLibrary(VoiceCatalogue):
         record = self._record(voice_id)
         if self._arrays_name in record.files:
             try:
-                arrays, _ = unpack(self._read(voice_id, self._arrays_name))
+                arrays, _ = voice_file.unpack(self._read(voice_id, self._arrays_name))
                 cache_key = _cache_key(voice_id, self._arrays_name in record.imported)
                 return self._encoder.from_arrays(voice_id, arrays), cache_key
-            except (BadEntry, DamagedFile, UnusableVoice) as fault:
+            except (BadEntry, voice_file.DamagedFile, UnusableVoice) as fault:
                 log.warning("voice %s is encoded again: %s", voice_id, fault)
         voice = self._encoder.encode(voice_id, self._reference(voice_id))
         try:
