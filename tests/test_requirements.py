@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from made import with_compiled_mini
+from test_imports import statements
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_THE_SERVERS = ("httpx", "matplotlib", "librosa", "numba", "pytest", "httptools", "playwright")
@@ -42,7 +43,7 @@ def imported(directory: Path) -> set[str]:
     """The packages that the files below import, by the names that pip knows."""
     modules: set[str] = set()
     for path in directory.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in statements(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 modules |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import window_settings
+from made import with_compiled_mini
 from tiny_decoder import local_decoder_model, saved, some_codes, stream, voice
 
 from chatterbox.compile.decoder import compiler
 from chatterbox.config import TTSConfig
 from chatterbox.families import s3gen as load
-from chatterbox.families.load import load_model
 from chatterbox.runtime.compiled_cache import DIRECTORY, MANIFEST_FILE
 from chatterbox.runtime.decoder.compiled import Opened
 from chatterbox.runtime.sessions import SessionSettings
@@ -26,6 +26,7 @@ from tools.decoder.weights import TINY, random_weights
 ROOT = Path(__file__).resolve().parents[2]
 WIDE = replace(TINY, channels=64, vocoder=64)
 WINDOWS = window_settings(first_most_frames=6, most_frames=20)
+SLOW = pytest.mark.slow
 
 
 def opened(path: Path, data_dir: Path) -> Opened:
@@ -70,7 +71,7 @@ def uncut(folder):
     return saved(model, folder)
 
 
-@pytest.mark.parametrize("make", [remembering, uncut])
+@pytest.mark.parametrize("make", [pytest.param(remembering, marks=SLOW), uncut])
 def test_a_second_start_compiles_nothing_and_sounds_the_same(make, tmp_path, compilations):
     path = make(tmp_path)
     first = opened(path, tmp_path / "data")
@@ -115,10 +116,10 @@ def turned(content: bytes) -> bytes:
     ("name", "damage"),
     [
         ("flow.onnx", turned),
-        ("flow.onnx", lambda content: content[:-9]),
+        pytest.param("flow.onnx", lambda content: content[:-9], marks=SLOW),
         ("vocoder.onnx", lambda _: None),
-        (MANIFEST_FILE, lambda content: content[:-9]),
-        (MANIFEST_FILE, lambda _: b"[]"),
+        pytest.param(MANIFEST_FILE, lambda content: content[:-9], marks=SLOW),
+        pytest.param(MANIFEST_FILE, lambda _: b"[]", marks=SLOW),
         (MANIFEST_FILE, lambda content: content.replace(b'"mel": "', b'"mel": "x')),
         (MANIFEST_FILE, lambda content: content.replace(b'"split"', b'"whole"')),
     ],
@@ -202,9 +203,8 @@ def test_starts_at_the_same_time_leave_one_whole_entry(path, tmp_path, compilati
         np.testing.assert_array_equal(one, heard[0])
 
 
-def test_a_start_that_finds_everything_compiled_imports_no_compiler(tmp_path, compilations):
-    load_model(TTSConfig(_env_file=None, model="mini", data_dir=tmp_path), print)
-    assert len(compilations) == 1
+def test_a_start_that_finds_everything_compiled_imports_no_compiler(tmp_path):
+    with_compiled_mini(tmp_path)
     program = f"""
 import sys
 from pathlib import Path

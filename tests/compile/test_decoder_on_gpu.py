@@ -129,6 +129,7 @@ def test_a_flow_for_a_gpu_is_the_one_for_a_cpu_on_the_same_noise(tmp_path):
     assert snr_db(exact, made) > 100
 
 
+@pytest.mark.slow
 def test_streams_on_a_gpu_are_whole(tmp_path):
     decoder = open_decoder(saved(exported(), tmp_path), ON_A_GPU).decoder
     for count in (1, 15, 29):

@@ -20,7 +20,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -140,10 +140,11 @@ class Held:
         return {name: pair for name, pair in pairs.items() if pair[1] > pair[0]}
 
 
-def decode_children() -> list[int]:
-    """Return the process ids of the children that decode recordings."""
+def decode_children(children: Iterable[psutil.Process] | None = None) -> list[int]:
+    """Return the process ids of the children that decode recordings. `children`: this process's, if
+    known; to find them, psutil reads a file of every process of the machine."""
     found = []
-    for child in psutil.Process().children():
+    for child in psutil.Process().children() if children is None else children:
         with suppress(psutil.NoSuchProcess):
             if "decode_child" in " ".join(child.cmdline()):
                 found.append(child.pid)
@@ -334,7 +335,8 @@ class Rig:
         engine, voices = self.engine, self.directory / "voices"
         dead = engine.state == "dead"
         here = psutil.Process()
-        decoders = len(decode_children())  # one is kept warm
+        children = here.children(recursive=True)
+        decoders = len(decode_children(children))  # one is kept warm
         # Bounded, and kept once started:
         pools = ("asyncio_", "AnyIO", "ThreadPoolExecutor", "texts", "recordings")
         return Held(
@@ -346,7 +348,7 @@ class Rig:
             temporary_files=sum(
                 path.name.startswith((".tmp", ".del")) for path in voices.iterdir()
             ),
-            children=len(here.children(recursive=True)) - decoders,
+            children=len(children) - decoders,
             descriptors=here.num_fds() - 2 * decoders,
             threads=sum(not t.name.startswith(pools) for t in threading.enumerate()),
             tasks=len(asyncio.all_tasks()),

@@ -58,7 +58,7 @@ SLOW = pytest.mark.slow  # store and library are tested with every one of them
     ("code", "for_ever"),
     [
         (errno.ENOSPC, False),
-        (errno.EIO, True),
+        pytest.param(errno.EIO, True, marks=SLOW),
         pytest.param(errno.ENOSPC, True, marks=SLOW),
         pytest.param(errno.EIO, False, marks=SLOW),
         pytest.param(errno.EACCES, False, marks=SLOW),

@@ -110,8 +110,8 @@ def stream_cannot_open(rig, key: str) -> None:
 
 SLOW = pytest.mark.slow
 F41 = [nan_logits, empty_decode]
-F42 = [prefill_raises, step_raises, late_decode]
-MORE = [id_out_of_range, nan_decode, decoder_raises, stream_cannot_open]
+F42 = [prefill_raises, late_decode]
+MORE = [step_raises, id_out_of_range, nan_decode, decoder_raises, stream_cannot_open]
 
 
 @pytest.mark.parametrize("fault", F41 + F42 + [pytest.param(fault, marks=SLOW) for fault in MORE])

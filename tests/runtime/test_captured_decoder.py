@@ -223,7 +223,7 @@ def test_a_graph_that_cannot_be_captured_is_decoded_without(folder, monkeypatch)
     assert stream(opened.decoder, some_codes(20), WINDOWS)[0].any()
 
 
-@pytest.mark.parametrize("when", ["opened", "captured"])
+@pytest.mark.parametrize("when", ["opened", pytest.param("captured", marks=pytest.mark.slow)])
 def test_each_part_is_decoded_without_by_itself(folder, monkeypatch, when, plain):
     refused = []
 

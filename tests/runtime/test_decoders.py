@@ -146,7 +146,7 @@ def decode_once(made: Opened, count: int) -> Rendered:
     return made.decoder.run([given])[0]
 
 
-@pytest.mark.parametrize("edition", ["fp16", "int8"])
+@pytest.mark.parametrize("edition", ["fp16", pytest.param("int8", marks=pytest.mark.slow)])
 def test_editions_open_and_sound_alike(edition, local, tmp_path):
     weights = random_weights(TINY)
     paths = [write_decoder(weights, tmp_path, e, ragged=False) for e in ("fp32", edition)]

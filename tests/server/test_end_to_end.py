@@ -107,6 +107,7 @@ async def test_streamed_whole_and_one_time_voice_sound_the_same(engine):
         assert not same_speech(pcm(once), streamed)
 
 
+@pytest.mark.slow
 async def test_batching_does_not_change_the_sound(engine):
     calls = [
         {"text": f"Sentence number {n}.", "seed": n, "voice_id": voice, "response_format": "pcm"}

@@ -55,7 +55,7 @@ def test_as_published_in_place_it_says_the_same(orpheus, opened):
     assert np.abs(said(published) - said(compiled)).max() < 1e-4
 
 
-@pytest.mark.parametrize("compile_lm", [True, False])
+@pytest.mark.parametrize("compile_lm", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_plain_export_is_served_compiled_alone(orpheus, opened, tmp_path, compile_lm):
     folder = tmp_path / "plain"
     shutil.copytree(orpheus, folder)

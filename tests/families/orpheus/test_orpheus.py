@@ -270,6 +270,7 @@ def test_a_fine_tuned_model_takes_no_recordings(engine):
         engine.voices.register(b"RIFF", name="me")
 
 
+@pytest.mark.slow
 async def test_a_pretrained_model_imitates_a_recording(orpheus, tmp_path):
     folder = tmp_path / "3b-pretrain"
     shutil.copytree(orpheus, folder)

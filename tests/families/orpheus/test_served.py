@@ -52,6 +52,7 @@ async def test_openai(client):
     assert models["data"][0]["id"] == "orpheus-3b-0.1-ft-ONNX"
 
 
+@pytest.mark.slow
 async def test_the_libraries_of_openai_and_elevenlabs(server, client):
     sdk = openai.AsyncOpenAI(base_url=server.http + "/v1", api_key="none", http_client=client)
     drawn = {"temperature": 0.4, "top_p": 0.8, "repetition_penalty": 1.3, "max_tokens": 140}
@@ -97,6 +98,7 @@ async def test_an_upload_is_422_with_the_reason(client):
         assert "tara" in answer.json()["error"]["message"]
 
 
+@pytest.mark.slow
 async def test_yap(server):
     async with talking(server, "/ws/tts") as talk:
         await talk.say(voice="leah", temperature=0.5, top_p=0.9, repetition_penalty=1.2)
@@ -115,6 +117,7 @@ async def test_yap_with_an_unknown_voice_is_closed(server):
     assert code not in (1000, None)
 
 
+@pytest.mark.slow
 async def test_unmute(server):
     async with talking(server, "/ws") as talk:
         assert msgpack.unpackb(await talk.hear()) == {"type": "Ready"}
