@@ -42,10 +42,10 @@ MAX_DELAYED_REFUSALS = 64
 """Limit for each key: delayed refusals hold connections. Above it, refusals are immediate."""
 BYTES_RETRY_S = 2.0
 _WORDS = {
-    "requests": "requests in work",
-    "characters": "characters in work",
-    "sockets": "sockets open",
-    "uploads": "uploads",
+    "requests": "running requests",
+    "characters": "characters in running requests",
+    "sockets": "open sockets",
+    "uploads": "running uploads",
 }
 
 
@@ -144,7 +144,7 @@ class KeyQuotas:
                 retry_after_s = self._retry_after_s()
                 await self._delay_refusal(key, retry_after_s)
                 raise KeyLimit(
-                    f"This key may have {limit} {_WORDS[name]} at once.",
+                    f"This API key may have {limit} {_WORDS[name]} at once.",
                     retry_after_s=retry_after_s,
                 )
 
@@ -221,7 +221,7 @@ class ByteBudget:
 
 
 class AdmissionControl:
-    """Everything that limits what the server accepts. One per server."""
+    """The limits on accepted work: phase, quotas, places and bytes. One per server."""
 
     def __init__(self, places: Admission, config: ServerConfig, lifecycle: Lifecycle) -> None:
         has_several_keys = len(set(config.keys)) > 1

@@ -185,14 +185,14 @@ class Auth:
     def _check(self, scope: Scope) -> int:
         """Return the number of the client's key. Raises InvalidApiKey and TooManyAttempts."""
         if not (offered := offered_keys(scope["headers"])):
-            raise InvalidApiKey("A key is needed: send it as 'Authorization: Bearer KEY'.")
+            raise InvalidApiKey("An API key is required: send it as 'Authorization: Bearer KEY'.")
         key = min(offered)
         # Two different keys are refused: a proxy in front may have checked the other one.
         number = self._keyring.find(key) if len(offered) == 1 else None
         if number is None:
             addresses = (scope.get("client"), scope.get("state", {}).get(PEER))
             self._throttle.note_wrong((known[0] if known else "" for known in addresses), key)
-            raise InvalidApiKey("This key is not known here.")
+            raise InvalidApiKey("This API key is not valid.")
         return number
 
 
@@ -211,7 +211,7 @@ def refuse_foreign_page() -> None:
     """Raises OriginForbidden if a page of another site makes the current request."""
     if foreign_page.get():
         raise OriginForbidden(
-            "Pages of other sites may not do this; the setting 'cors_origins' names those that may."
+            "Pages of other sites may not do this; the setting 'cors_origins' lists those that may."
         )
 
 
@@ -260,7 +260,7 @@ class OriginGuard:
         host = headers.get("host")  # only HTTP/1.0 may omit it, which no browser sends
         if host is not None and not self._is_our_name(host_of(host)):
             raise HostForbidden(
-                "This server is not called that; the setting 'allowed_hosts' names what it is."
+                "This server does not have that name; the setting 'allowed_hosts' lists its names."
             )
         if scope["type"] != "http" or scope["method"] not in _SAFE_METHODS:
             refuse_foreign_page()

@@ -38,8 +38,7 @@ _PADDING_BYTES = 64
 _PLAIN_ENCODINGS = (b"", b"7bit", b"8bit", b"binary")
 UTF8, LATIN1 = "utf-8", "latin-1"
 _CHARSETS = {"utf8": UTF8, "usascii": UTF8, "ascii": UTF8, "iso88591": LATIN1, "latin1": LATIN1}
-"""Accepted charset labels, without dashes. Python knows a hundred more, some of which take seconds
-to decode the text of one field."""
+"""Accepted charset labels, without dashes. Some other codecs of Python take seconds for a field."""
 _OPTION = re.compile(
     rb';[ \t]*(?:([\w!#$%&\'*+.^`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))[ \t]*)?',
     re.DOTALL,
@@ -70,8 +69,7 @@ def decode_text(data: bytes | bytearray, charset: str) -> str:
 
 
 def parse_header(value: bytes) -> tuple[str, dict[bytes, bytes]]:
-    """Split a header such as `form-data; name="x"` into its first word and its options. Raises
-    InvalidBody if the header cannot be parsed."""
+    """Split a header such as `form-data; name="x"` into word and options. Raises InvalidBody."""
     kind = value.partition(b";")[0]
     at = len(kind)
     options: dict[bytes, bytes] = {}
@@ -96,7 +94,7 @@ class PartHead:
 
 
 class MultipartParser:
-    """Incremental parser that splits a body into part heads and content."""
+    """Splits a body into part heads and content while it arrives."""
 
     def __init__(self, boundary: bytes) -> None:
         if not 1 <= len(boundary) <= MAX_BOUNDARY_BYTES:
@@ -107,8 +105,8 @@ class MultipartParser:
         self._events = self._parse()
 
     def feed(self, data: bytes) -> Iterator[PartHead | bytes]:
-        """Yield the head of each part, then its content in pieces. Bytes before the first part are
-        yielded as content too. Raises InvalidBody and UnsupportedMediaType."""
+        """Yield the head of each part, then its content in pieces. Bytes before the first part
+        are yielded too. Raises InvalidBody and UnsupportedMediaType."""
         if not self.is_complete:
             self._buffer += data
             yield from iter(partial(next, self._events), None)
@@ -217,8 +215,7 @@ class Upload:
             return file.read()
 
     def sha256(self) -> str:
-        """Return the file's SHA-256 in hex, without loading the file into memory (FAULTS F100);
-        blocks. Raises InvalidValue if the file is empty."""
+        """Return the SHA-256 in hex, computed from disk (FAULTS F100). Raises as `read` does."""
         with self._content() as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -245,12 +242,11 @@ def _storage_errors() -> Iterator[None]:
     try:
         yield
     except OSError:
-        raise StorageFull("There is no room to take in the upload.") from None
+        raise StorageFull("There is no room to store the upload; try again later.") from None
 
 
 class MultipartForm:
-    """A multipart form while it is read. `take` reserves memory for fields, `disk` has room for the
-    file, and `resources` closes it at the end."""
+    """A multipart form while it is read. `resources` closes its file at the end."""
 
     def __init__(
         self,
@@ -280,8 +276,7 @@ class MultipartForm:
                 await self._add(event)
 
     def fields(self, charset: str) -> list[tuple[str, str]]:
-        """Return names and texts, once the body is complete. Raises InvalidBody and
-        UnsupportedMediaType."""
+        """Return names and texts of a complete body. Raises InvalidBody, UnsupportedMediaType."""
         if not self._parser.is_complete:
             raise InvalidBody("The multipart body ends too early.")
         name = CHARSET_FIELD.encode()
@@ -304,7 +299,7 @@ class MultipartForm:
         if file is None:
             raise UnknownField(
                 "This call takes no files. Register a recording with POST /voices/register, and "
-                "ask for the voice by its name.",
+                "request the voice by its name.",
                 param=excerpt(name),
             )
         if len(self.file_names) == MAX_PARTS:

@@ -205,7 +205,7 @@ class _Process:
         is_announced = False
         while self._signal is None and not self._died.is_set():
             if not is_announced and loading.done():
-                loading.result()  # raises what loading raised
+                loading.result()  # raises if loading failed
                 self._lifecycle.is_warming_up = False
                 self._announce(address_of(self._sock))
                 self._notify(READY)

@@ -243,8 +243,8 @@ def parse_lenient_fields(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]
         for name in unknown:
             if given[name] and names_recording(name):
                 raise UnknownField(
-                    f"'{excerpt(name)}' is not taken here: register the recording with POST "
-                    "/voices/register, and ask for the voice by its name.",
+                    f"'{excerpt(name)}' is not accepted here: register the recording with POST "
+                    "/voices/register, and request the voice by its name.",
                     param=excerpt(name),
                 )
     return fields, unknown

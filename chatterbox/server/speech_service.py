@@ -185,7 +185,7 @@ class SpeechService:
             return np.concatenate(pieces), speech.report
 
     def _check(self, request: SpeechRequest) -> None:
-        """Refuse what needs no place to be refused."""
+        """Refuse a request before it waits: in another phase of the server, or for its text."""
         self.admission.lifecycle.check_open()
         limit = self._config.max_text_length
         if len(request.text) > limit:
@@ -247,4 +247,4 @@ async def _deadline(at: float) -> AsyncIterator[asyncio.Timeout]:
         async with asyncio.timeout_at(at) as timer:
             yield timer
     except TimeoutError:
-        raise DeadlineExceeded("The request was not done within its time.") from None
+        raise DeadlineExceeded("The request exceeded its time limit.") from None

@@ -72,7 +72,7 @@ def test_the_reference_of_a_locked_server_asks_for_the_key(browser, tmp_path, pa
             it.until(f"sessionStorage.getItem('chatterbox.key') === '{key}'")
             if key == "a-wrong-key":
                 says = "document.querySelector('dialog [role=status]')?.textContent"
-                it.until(f"{says} === 'This key is not known here.'")
+                it.until(f"{says} === 'This API key is not valid.'")
         it.until("document.querySelectorAll('#calls details').length > 10")
 
 
