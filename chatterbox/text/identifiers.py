@@ -34,6 +34,17 @@ def _in_groups(written: str) -> str:
     return digits(written)
 
 
+@read.rule(
+    r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{2}(?:([:-])[0-9a-f]{2})"
+    r"(?:\1[0-9a-f]{2}){4}(?![\w:-])",
+    "(?i)[0-9a-f]{2}([:-])[0-9a-f]{2}\\1[0-9a-f]{2}|(?:-[0-9a-f]{4}){3}-",
+)
+def _say_hexadecimal(match: Match) -> str:
+    """A UUID or the MAC address 00:1A:2B:3C:4D:5E, character by character."""
+    groups = re.split("[:-]", match[0].upper())
+    return ", ".join(" ".join(digits(c) if c.isdigit() else c for c in g) for g in groups)
+
+
 # --- codes ---------------------------------------------------------------------------------------
 _VALUE = r"(?P<value>(?=[A-Za-z-]{0,6}\d)[A-Za-z\d]{2,24}(?:[ -]\d{2,6}){0,5})(?![\w%]|[.,:/]\d)"
 _LINK = (

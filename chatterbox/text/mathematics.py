@@ -177,6 +177,13 @@ read.add(
 read.add(r"\+ ?/ ?[-–]|\+-(?=\d)", "±", r"\+")
 read.add(r"(?<=\w) ?([-+*/])= ?(?=[\w(])", lambda m: f" {_SPOKEN[m[1]]} equals ", "=")
 
+read.add(  # |x - 1| < 2; `| a | b |` is a row of a table
+    r"(?<![\w|])\|(\w{1,3}(?: ?[-+*/] ?\w{1,3}){0,3})\|"
+    r"(?=[),.;:!?^]| ?[-+*/=<>≤≥≠]| (?:is|and|or)\b)",
+    r" the absolute value of \1",
+    r"\|[^\s|]+(?: [^|]+)?\|",
+)
+
 # --- chains of numbers, variables and operators --------------------------------------------------
 _OPERAND = rf"""
     [(\[]{{0,2}}[-–]?[(\[]?

@@ -40,8 +40,7 @@ def ordinal(value: int) -> str:
 
 
 def digits(written: str) -> str:
-    """Read digit by digit, with a pause where other characters stand between the digits: `555-01`
-    → five five five, zero one."""
+    """Read digit by digit, with a pause at other characters: `55-01` → five five, zero one."""
     return ", ".join(" ".join(_DIGITS[int(d)] for d in g) for g in re.findall(r"\d+", written))
 
 
@@ -244,6 +243,8 @@ def _link(match: Match, top: int, bottom: int) -> str | None:
     """Return what is said for the slash, None where the numbers are a fraction."""
     if _RATING.search(text_before(match, 20)):
         return " out of "
+    if top >= 10 and re.match(r" (?:hour|day|week|month|year)s\b", text_after(match, 8)):
+        return " or "
     if top > 1 and bottom in (2, 4, 8, 16) and _MUSIC.match(match.string, match.end()):
         return " "
     if (top, bottom) in ((24, 7), (9, 11), (7, 11)) or top == bottom > 10 or 24 <= top > bottom:

@@ -169,6 +169,11 @@ read.add(
 )
 read.add(r"\bw/(?=[A-Za-z]{2}|\d)", "with ", "w/")
 read.add(
+    r"(?i)\b(s?he/s?he|him/her|her/him|his/her)/(?=the(?:y|m|irs?)\b)",
+    lambda m: m[1].replace("/", ", ") + " or ",
+    "/the",
+)
+read.add(
     r"\b(Apt|Ste|Bldg)\.? (?=[A-Z]\d{0,3}\b)",
     lambda m: lexicon.BEFORE_FIGURE[m[1].lower()].capitalize() + " ",
     "Apt|Ste|Bldg",

@@ -5,6 +5,7 @@ import pytest
 from chatterbox.text import normalise
 
 ABBREVIATED = [
+    ("he/she/they said, for his/her/their", "he, she or they said, for his, her or their."),
     ("Take vitamin D. Stay well.", "Take vitamin D. Stay well."),
     ("This is plan B. Everyone knew.", "This is plan B. Everyone knew."),
     ("See Table C. 4 and E. Smith", "See Table C four and E Smith."),

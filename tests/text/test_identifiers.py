@@ -5,6 +5,17 @@ import pytest
 from chatterbox.text import normalise
 
 READ = [
+    (
+        "id 550e8400-e29b-41d4-a716-446655440000",
+        "id five five zero E eight four zero zero, E two nine B, four one D four, A seven one six, "
+        "four four six six five five four four zero zero zero zero.",
+    ),
+    (
+        "MAC 00:1A:2B:3C:4D:5E or 00-1a-2b-3c-4d-5e",
+        "MAC zero zero, one A, two B, three C, four D, five E or zero zero, one A, two B, three C, "
+        "four D, five E.",
+    ),
+    ("ISO 8601, ISO 9001", "ISO eighty-six oh one, ISO nine thousand and one."),
     ("Boston 02134", "Boston zero two one three four."),
     ("Chicago 20000 runners", "Chicago twenty thousand runners."),
     ("1-800-GOT-PIZZA, 888-FLY-HOME", "One eight hundred GOT-PIZZA, eight eight eight FLY-HOME."),

@@ -29,6 +29,11 @@ LATEX = [
     (r"$\frac{1", "one over."),
 ]
 PLAIN = [
+    ("|x - 1| < 2", "the absolute value of x minus one is less than two."),
+    (
+        "|x| + |y| = 1, |1|7|",
+        "the absolute value of x plus the absolute value of y equals one, one, seven.",
+    ),
     ("3x + 1 = 10", "Three x plus one equals ten."),
     ("7y^2, 4x^3, z**2", "Seven y squared, four x cubed, z squared."),
     ("2*x - 5 and 4*(1+1)", "Two times x minus five and four times, one plus one."),

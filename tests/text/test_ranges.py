@@ -6,6 +6,10 @@ from chatterbox.text import normalise
 
 READ = [
     (
+        "within 24/48 hours, 12/24 days",
+        "within twenty-four or forty-eight hours, twelve or twenty-four days.",
+    ),
+    (
         "12 - 18 months, pages 210 - 215",
         "Twelve to eighteen months, pages two hundred and ten to two hundred and fifteen.",
     ),
