@@ -44,7 +44,7 @@ from chatterbox.server.speech_response import SpeechPlan, SpeechResponse, file_r
 
 PATH = "/api/tts_streaming"
 BLOCK_SAMPLES = 1920
-"""Samples of one message: 80 ms, a frame of Kyutai's codec, which their clients rely on."""
+"""Samples in one audio message: 80 ms, a frame of Kyutai's codec. Clients rely on this size."""
 NO_SAMPLES = np.zeros(0, np.float32)
 END_BYTE = b"\0"
 NO_VOICES = ("None", "none")
@@ -63,7 +63,7 @@ class Query(SamplingFields):
 
 
 def _join(value: object) -> object:
-    """Kyutai's `text` may be a list of turns."""
+    """Join a list of turns, which Kyutai's `text` may be."""
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return " ".join(value)
     return value
@@ -81,7 +81,7 @@ class TextMessage(LenientFields):
 
 
 class Session(SocketSpeech):
-    """One socket, one continuous sound."""
+    """One socket with one continuous audio stream."""
 
     route = PATH
 
@@ -90,8 +90,8 @@ class Session(SocketSpeech):
         self._query = query
         self._voice = voice
         self._is_packed = query.format.endswith("MessagePack")
-        self._block = NO_SAMPLES  # less than a block, to be sent with the next samples
-        self._last_char = " "  # of the text so far
+        self._block = NO_SAMPLES  # incomplete block, sent with the next samples
+        self._last_char = " "  # of the text received so far
 
     async def run(self) -> None:
         if self._is_packed:
@@ -117,10 +117,10 @@ class Session(SocketSpeech):
                 raise unknown_message(other)
 
     def _feed(self, text: str) -> None:
-        """Add whole words. Kyutai's clients strip the blanks between messages."""
+        """Add whole words. Kyutai's clients strip the spaces between messages, so restore them."""
         if text:
-            blank = "" if self._last_char.isspace() or text[0].isspace() else " "
-            self.queue.feed(blank + text)
+            space = "" if self._last_char.isspace() or text[0].isspace() else " "
+            self.queue.feed(space + text)
             self._last_char = text[-1]
 
     def request_for(self, text: str) -> SpeechRequest:
@@ -130,7 +130,7 @@ class Session(SocketSpeech):
         )
 
     async def on_audio(self, utterance: Utterance, samples: F32) -> None:
-        """Send words before the audio in which they are spoken."""
+        """Send words before their audio."""
         await self._send_words(utterance)
         await self._send_audio(samples, last=False)
 
@@ -153,7 +153,7 @@ class Session(SocketSpeech):
             await self.socket.send(data)
 
     async def _send_blocks(self, samples: F32, *, last: bool) -> None:
-        """Send whole blocks. Silence fills the last one."""
+        """Send whole blocks. If `last`, pad the remaining samples with silence to a block."""
         pending = np.concatenate([self._block, samples])
         if last:
             pending = np.pad(pending, (0, -len(pending) % BLOCK_SAMPLES))
@@ -167,8 +167,8 @@ class Session(SocketSpeech):
 
 
 async def _send_error(socket: Socket, error: ChatterboxError) -> None:
-    """Send `Error`, which only the MessagePack formats have. Kyutai's clients know a full server by
-    its message."""
+    """Send `Error`; only the MessagePack formats have such a message. Kyutai's clients recognize a
+    full server by the text "no free channels"."""
     if not socket.query.get("format", "OggOpus").endswith("MessagePack"):
         return
     message = "no free channels" if isinstance(error, Overloaded) else error.message
@@ -176,7 +176,7 @@ async def _send_error(socket: Socket, error: ChatterboxError) -> None:
 
 
 def _file_with_words(call: SpeechRequest, samples: F32, report: SpeechReport) -> Response:
-    """Answer with the whole file and the time of each word."""
+    """Build the answer with the whole file and the time of each word."""
     timing = Timing(original_pieces(call.text, report.segment_texts), report)
     words = timing.words(len(samples) / SAMPLE_RATE_HZ, last=True)
     transcript = [{"text": w.text, "start_s": w.start_s, "stop_s": w.end_s} for w in words]

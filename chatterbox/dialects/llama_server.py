@@ -1,7 +1,7 @@
 """llama.cpp's `POST /v1/completions`, as clients of Orpheus use it: a prompt in, audio tokens out.
 
-docs/reference/dialects.md, "llama-server". These clients decode SNAC themselves, and read only one
-token from an event.
+docs/reference/dialects.md, "llama-server". These clients decode SNAC themselves and read only
+one token from each event.
 """
 
 import re
@@ -33,7 +33,7 @@ PROMPT = re.compile(r"(?:(?P<voice>[^\s:]{1,64}):(?:\s+|$))?(?P<text>.*)", re.DO
 
 
 class Fields(SamplingFields):
-    """llama.cpp's fields that have an effect here."""
+    """The fields of llama.cpp that have an effect here."""
 
     prompt: Text = Field(description="`<|audio|>voice: text<|eot_id|>`; the voice is optional")
     max_tokens: int | None = Field(
@@ -52,7 +52,7 @@ class Fields(SamplingFields):
 
 
 class Tokens(Framing):
-    """Server-sent events with the audio's tokens instead of the audio."""
+    """Sends the audio's tokens instead of the audio, as server-sent events."""
 
     media_type = "text/event-stream"
 
@@ -60,28 +60,28 @@ class Tokens(Framing):
         self._token_text = services.engine.family.token_text
         self._common: dict[str, Any] = {"id": name, "object": "text_completion"}
         self._common |= {"created": int(time.time()), "model": fields.model or "orpheus"}
-        self._segment = 0  # segment that is being sent
-        self._sent = 0  # its codes sent so far
+        self._segment = 0  # index of the segment being sent
+        self._sent = 0  # codes of that segment already sent
 
     def wrap(self, _data: bytes, report: SpeechReport, /) -> bytes:
         codes = self._new_codes(report)
         return b"".join(event(self._choice(self._text([code]))) for code in codes)
 
     def end(self, report: SpeechReport, /) -> bytes:
-        """The remaining tokens, the reason of the end, and the line that clients wait for."""
+        """Return the remaining tokens, the finish reason, and the line that ends the stream."""
         return self.wrap(b"", report) + event(self._last("", report)) + b"data: [DONE]\n\n"
 
     def error(self, error: ChatterboxError, request_id: str, /) -> bytes:
-        """llama.cpp's clients look for `error` in an event."""
+        """Return an event with the field `error`, which llama.cpp's clients look for."""
         return event(self._common | error_shape(error, request_id)[1])
 
     def whole(self, _call: SpeechRequest, _samples: F32, report: SpeechReport) -> Response:
-        """Answer with all tokens as one text."""
+        """Build the answer with all tokens as one text."""
         text = "".join(map(self._text, report.segment_codes))
         return JSONResponse(self._last(text, report), headers={"Cache-Control": "no-store"})
 
     def _new_codes(self, report: SpeechReport) -> list[int]:
-        """Codes that were not sent yet, in order: of complete segments, then of the open one."""
+        """Return the codes not sent yet, of the complete segments and then of the open one."""
         new: list[int] = []
         while self._segment < len(report.segment_codes):
             new += report.segment_codes[self._segment][self._sent :]
@@ -109,7 +109,7 @@ class Tokens(Framing):
 
 
 def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
-    """OpenAI's shape with this call's name of the text field."""
+    """Return OpenAI's error body, with this call's name for the text field."""
     status, body = openai_error(error, request_id)
     if body["error"]["param"] == "input":
         body["error"]["param"] = "prompt"

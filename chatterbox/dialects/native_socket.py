@@ -58,7 +58,7 @@ class InputText(LenientFields):
 
 
 class Context(IncrementalSpeech):
-    """One continuous sound: turns of text, each ended by `input.done`."""
+    """One continuous audio stream: turns of text, each ended by `input.done`."""
 
     route = PATH
 
@@ -97,7 +97,7 @@ class Context(IncrementalSpeech):
         )
 
     async def on_audio(self, utterance: Utterance, samples: F32) -> None:
-        """Send words before their audio, so that the client has them when it plays the audio."""
+        """Send words before their audio, so that the client can show them while it plays."""
         await self._send_words(utterance)
         await self._send_audio(self.file.feed(samples))
 
@@ -122,7 +122,8 @@ class Context(IncrementalSpeech):
         await self._send("session.done", total_sentences=total, audio_s=audio_s)
 
     async def _send_audio(self, data: bytes) -> None:
-        """Send binary frames, or base64 in JSON for a named context: frames cannot carry a name."""
+        """Send a binary frame, or for a named context base64 in JSON: a frame cannot carry a
+        name."""
         if data and self._name is None:
             await self._socket.send(data)
         elif data:
@@ -138,7 +139,7 @@ class Context(IncrementalSpeech):
 
 
 class Session(ContextSocket[Context]):
-    """One socket; each message goes to the context that it names."""
+    """A socket that passes each message to the context named in the message."""
 
     def __init__(self, services: Services, socket: Socket) -> None:
         super().__init__(services, socket)
@@ -181,7 +182,7 @@ class Session(ContextSocket[Context]):
         """Restart the named context with a new configuration; without a name, also use it for all
         contexts opened later."""
         config, ignored = parse_lenient_fields(Config, Body(message, typed=True))
-        _format_of(config)  # refuses a wrong format before any speech
+        _format_of(config)  # raises InvalidValue for an unknown format
         async with self.services.models.use_with_engine(config.model):
             voice = await find_voice(self.services, config.voice, OPENAI_VOICES)
         config = config.model_copy(update={"voice": voice})
@@ -215,7 +216,7 @@ async def _send(socket: Socket, context: str | None, kind: str, **fields: Any) -
 
 
 async def _send_error(socket: Socket, error: ChatterboxError, context: str | None = None) -> None:
-    """Send an `error` message. Without a context, the socket is closed next."""
+    """Send an `error` message. After an error without a context, the socket is closed."""
     retry = {} if error.retry_after_s is None else {"retry_after_s": error.retry_after_s}
     await _send(
         socket,

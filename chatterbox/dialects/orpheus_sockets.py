@@ -1,7 +1,7 @@
-"""WebSockets of the first Orpheus servers: Yap's `/ws/tts`, and unmute's `/ws` in MessagePack.
+"""WebSockets of early Orpheus servers: Yap's `/ws/tts`, and unmute's `/ws` in MessagePack.
 
-docs/reference/dialects.md, "Yap" and "MessagePack". Yap's two revisions share its path.
-"""
+docs/reference/dialects.md, "Yap" and "MessagePack". Both revisions of Yap's protocol use the same
+path."""
 
 from functools import partial
 from typing import Any
@@ -28,11 +28,11 @@ from chatterbox.server.socket_server import Socket, json_object
 YAP_PATH, UNMUTE_PATH = "/ws/tts", "/ws"
 END = "__END__"
 END_BYTES = END.encode()
-"""Always a message of its own: clients compare whole messages with it."""
+"""Sent as a separate message, because clients compare whole messages with it."""
 
 
 class Message(SamplingFields):
-    """An utterance, or (without `text`) settings for those that follow."""
+    """An utterance, or without `text` the settings for all following utterances."""
 
     text: Text | None = None
     voice: Name | None = None
@@ -43,8 +43,8 @@ class Message(SamplingFields):
 class Yap(SocketSpeech):
     """Texts in; 16-bit samples and a binary `__END__` out.
 
-    Clients of the first revision expect `__END__` whenever everything they sent has been spoken.
-    Clients of the second send settings, bare strings or `__END__`, and expect one `__END__` back.
+    Clients of the first revision expect `__END__` each time all their text has been spoken. Clients
+    of the second send settings, bare strings or `__END__`, and expect one `__END__` at the end.
     """
 
     route = YAP_PATH
@@ -62,7 +62,7 @@ class Yap(SocketSpeech):
             self.queue.end(partial(self.socket.send, END_BYTES))
         elif message.text is None:
             self._settings = message
-            await self._voice_of(message)  # refuses an unknown voice at once
+            await self._voice_of(message)  # raises VoiceNotFound at once
         else:
             self.queue.add(await self._request(message, message.text))
             if not self._is_second_revision:
@@ -146,7 +146,7 @@ class Unmute(SocketSpeech):
 
 
 async def _send_no_error(_socket: Socket, _error: ChatterboxError) -> None:
-    """Yap's errors are close codes alone: its clients take any other message for audio."""
+    """Send nothing: Yap's clients take any message for audio, so its errors are close codes."""
 
 
 async def _send_error(socket: Socket, error: ChatterboxError) -> None:

@@ -1,6 +1,6 @@
 """The list of dialects. A new dialect is a file or folder here and an entry in `DIALECTS`.
 
-If two dialects have the same path, the first one whose route matches answers.
+If two dialects have the same path, the first in `DIALECTS` whose route matches answers.
 """
 
 import tomllib
@@ -31,12 +31,12 @@ CLIENT_FIELDS: Mapping[str, Mapping[str, Fields]] = {
     orpheus_sockets.UNMUTE_PATH: dict.fromkeys(("Speak", "Text"), orpheus_sockets.TextMessage),
     kyutai.PATH: {"query": kyutai.Query, "Text": kyutai.TextMessage},
 }
-"""Path of a WebSocket → message of the client, or `query` → its fields."""
+"""Path of a WebSocket → type of a client's message, or `query` → class with the fields."""
 _TABLES = Path(__file__).with_name("conversations.toml").read_text(encoding="utf-8")
 CONVERSATIONS: Mapping[str, Conversation] = {
     path: tables | {"reads": CLIENT_FIELDS[path]} for path, tables in tomllib.loads(_TABLES).items()
 }
-"""Path of a WebSocket → its messages, for the reference."""
+"""Path of a WebSocket → its messages, for `/docs` and docs/reference."""
 
 DIALECTS: tuple[Dialect, ...] = (
     elevenlabs.DIALECT,

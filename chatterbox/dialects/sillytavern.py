@@ -1,8 +1,8 @@
-"""The APIs of Chatterbox-TTS-Server and xtts-api-server, which SillyTavern calls, and of Coqui.
+"""APIs of Chatterbox-TTS-Server and xtts-api-server, which SillyTavern calls, and of Coqui.
 
-docs/reference/dialects.md, "Chatterbox-TTS-Server and SillyTavern" and "XTTS". On `POST /tts`, JSON
-for Chatterbox-TTS-Server and Coqui is recognized by its fields. Coqui's clients store a voice's
-"latents"; here these are the voice's id as a list of numbers.
+docs/reference/dialects.md, "Chatterbox-TTS-Server and SillyTavern" and "XTTS". `POST /tts` is also
+a native call; calls for Chatterbox-TTS-Server and Coqui are recognized by the fields of their JSON.
+Coqui's clients store a voice's "latents"; here these are the voice's id as a list of numbers.
 """
 
 import base64
@@ -50,10 +50,10 @@ TTS_SERVER_FIELDS = {
     *("voice_mode", "predefined_voice_id", "reference_audio_filename", "output_format")
 }
 COQUI_FIELDS = {"gpt_cond_latent", "speaker_embedding"}
-"""Fields of JSON on `POST /tts` that mark a call for Chatterbox-TTS-Server or Coqui. Native calls
+"""JSON fields that identify a call of `POST /tts` for Chatterbox-TTS-Server or Coqui. Native calls
 have none of them."""
 PLACEHOLDER_VOICE = "S1"
-"""SillyTavern's voice before the user has chosen one; it means the default voice."""
+"""Voice that SillyTavern sends until the user chooses one; answered with the default voice."""
 WAV, PCM = audio_format("wav"), audio_format("pcm")
 FILES = "files"
 XTTS_FILE = "wav_file"
@@ -91,18 +91,18 @@ class CoquiFields(LenientFields):
 
 
 def error_shape(error: ChatterboxError, _request_id: str) -> tuple[int, Any]:
-    """`detail` is a string; SillyTavern shows the body unchanged."""
+    """Return `detail` as a string, since SillyTavern shows the body unchanged."""
     return error.status, {"detail": error.message}
 
 
 def latents(voice_id: str) -> dict[str, list[float] | list[list[float]]]:
-    """Return a voice as Coqui's clients store it."""
+    """Return the latents that Coqui's clients store for a voice: its id as ASCII codes."""
     numbers = [float(byte) for byte in voice_id.encode("ascii")]
     return {"gpt_cond_latent": [numbers], "speaker_embedding": numbers}
 
 
 def _decode_voice_id(numbers: list[float]) -> str:
-    """Decode the id that `latents` encoded. Raises InvalidValue."""
+    """Return the voice id that `latents` encoded. Raises InvalidValue."""
     if not numbers or not all(number.is_integer() and 32 < number < 127 for number in numbers):
         raise InvalidValue(
             "These numbers are not from this server; make them with POST /clone_speaker.",
@@ -112,7 +112,7 @@ def _decode_voice_id(numbers: list[float]) -> str:
 
 
 def _find_voice(services: Services, name: str | None) -> str | None:
-    """Resolve a voice's name, which may end like a file's. Raises VoiceNotFound."""
+    """Return the id of a voice; its name may have a file extension. Raises VoiceNotFound."""
     return None if name in (None, PLACEHOLDER_VOICE) else services.voices.resolve(name)
 
 
@@ -156,7 +156,7 @@ def _read_coqui(services: Services, body: Body) -> SpeechRequest:
 
 
 def _base64_text(call: SpeechRequest, samples: F32, _report: SpeechReport) -> Response:
-    """Answer with the file as a JSON string in base64."""
+    """Build the answer with the file in base64 as a JSON string."""
     text = base64.b64encode(call.format.encode_whole(samples)).decode("ascii")
     return JSONResponse(text, headers=ignored_header(call.ignored))
 

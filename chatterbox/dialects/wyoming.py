@@ -1,7 +1,7 @@
 """Home Assistant's Wyoming protocol, on its own port (`wyoming_port`).
 
-An event is a line of JSON, followed by data and payload of the lengths that the line states. The
-`wyoming` package is not used to read them: it accepts any length.
+An event is a line of JSON, followed by data and a payload whose lengths are stated in the line. The
+`wyoming` package is not used to read events, because it accepts any length.
 """
 
 import asyncio
@@ -70,8 +70,8 @@ async def write_event(
     data: dict[str, Any] | bytes = b"",
     payload: bytes = b"",
 ) -> None:
-    """Send an event. `data` may be encoded JSON already. Raises Cancelled when the client has left,
-    and SlowClient when it stops reading."""
+    """Send an event. `data` may be encoded JSON. Raises Cancelled when the client has left, and
+    SlowClient when the client stops reading."""
     if isinstance(data, dict):
         data = json.dumps(data).encode("ascii")
     header: dict[str, Any] = {"type": kind, "version": VERSION}
@@ -88,7 +88,7 @@ async def write_event(
 
 
 def _object(value: object) -> dict[str, Any]:
-    """Decode a JSON object, unless it is decoded already."""
+    """Return `value`, decoded if it is bytes. Raises InvalidBody unless that is a JSON object."""
     try:
         value = json.loads(value) if isinstance(value, bytes) else value
     except (ValueError, RecursionError):
@@ -154,8 +154,8 @@ class Session(IncrementalSpeech):
             await self._take(*reading.result())
 
     async def _take(self, kind: str, data: dict[str, Any]) -> None:
-        """Handle an event. Unknown ones are ignored, and so is a `synthesize` during a stream: it
-        repeats the text of the stream for servers that cannot stream."""
+        """Handle an event. Unknown events are ignored. A `synthesize` during a stream is ignored
+        too: it repeats the streamed text for servers that cannot stream."""
         match kind:
             case "describe":
                 await self._write("info", await self._info())
@@ -177,8 +177,8 @@ class Session(IncrementalSpeech):
                 self.queue.then(partial(self._write, "synthesize-stopped"))
 
     async def _info(self) -> bytes:
-        """Describe the server with all voices. Those of further models, as far as they are loaded,
-        have the model's name as a prefix: Home Assistant has no other place for it."""
+        """Describe the server and all voices of loaded models. Voices of models other than the
+        default have the model's name as a prefix, since Home Assistant cannot name a model."""
         models, voices = self.services.models, self.services.voices
         describe = partial(_describe, voices.languages)
         if len(models.models) == 1:
@@ -192,10 +192,10 @@ class Session(IncrementalSpeech):
         return await asyncio.to_thread(to_json, info)
 
     async def _read_text(self, data: dict[str, Any]) -> str:
-        """Return the event's text, and use its voice for this and the following texts."""
+        """Return the event's text. Use the event's voice for this text and the following ones."""
         fields = message_fields(Synthesize, data)
         name, model = fields.voice.name if fields.voice else None, None
-        if name and "/" in name and len(self.services.models.models) > 1:  # no voice has one
+        if name and "/" in name and len(self.services.models.models) > 1:  # no voice name has "/"
             model, _, name = name.rpartition("/")
         with self.services.models.use(model):
             self._voice = (await self.services.voices.info(name)).voice_id if name else None
@@ -209,7 +209,7 @@ class Session(IncrementalSpeech):
             )
 
     async def on_start(self, _utterance: Utterance | None) -> None:
-        """Start one stream of audio for a text, however many sentences it has."""
+        """Send `audio-start`, once for a text of any number of sentences."""
         if not self._in_audio:
             self._in_audio = True
             await self._write("audio-start", SOUND)
@@ -218,7 +218,7 @@ class Session(IncrementalSpeech):
         await self._write("audio-chunk", SOUND, self.file.feed(samples))
 
     async def _end_audio(self) -> None:
-        """End the stream of audio. Clients wait for this even if nothing could be spoken."""
+        """Send `audio-stop`, for which clients wait even if there was nothing to speak."""
         await self.on_start(None)
         self._in_audio = False
         await self._write("audio-stop")
@@ -256,8 +256,8 @@ async def _send_error(writer: asyncio.StreamWriter, error: ChatterboxError) -> N
 
 
 class WyomingListener:
-    """The Wyoming port and its connections. New ones are refused above `max_websockets` and while
-    the server drains."""
+    """Serves the Wyoming port. Refuses connections above `max_websockets` and while the server is
+    shutting down."""
 
     def __init__(self, services: Services, sock: socket.socket) -> None:
         self._services = services
@@ -303,7 +303,7 @@ class WyomingListener:
 
 
 def listener(services: Services, bind: Bind) -> WyomingListener | None:
-    """Bind `wyoming_port`; returns None if that is 0. Raises ConfigError."""
+    """Bind `wyoming_port`. Returns None if the port is 0. Raises ConfigError."""
     config = services.config
     if not config.wyoming_port:
         return None

@@ -1,4 +1,4 @@
-"""ElevenLabs' API: speech, voices and models over HTTP, and both sockets."""
+"""ElevenLabs' API: speech, voices and models over HTTP, and two WebSockets."""
 
 from fastapi import APIRouter
 

@@ -63,7 +63,7 @@ from chatterbox.server.speech_response import (
 FIXED: dict[str, dict[str, Any]] = json.loads(
     Path(__file__).with_name("answers.json").read_text("utf-8")
 )
-"""Answers with the fields that this server does not compute; null marks those that it fills in."""
+"""Constant parts of answers; null marks the fields that the server fills in."""
 _PCM_RATES_HZ = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 _KBITS = (32, 64, 96, 128, 192)
 OUTPUT_FORMATS: dict[str, AudioFormat] = {
@@ -83,7 +83,8 @@ HARMLESS = {
     "apply_language_text_normalization": (False,),
     "use_pvc_as_ivc": (False, True),
 }
-"""Field → values with which it may be ignored without mention in X-Ignored-Params."""
+"""Field → values that need no mention in X-Ignored-Params, because ignoring them changes
+nothing."""
 
 _STATUSES: dict[type[ChatterboxError], tuple[int, str]] = {
     TextTooLong: (400, "max_character_limit_exceeded"),
@@ -93,7 +94,7 @@ _STATUSES: dict[type[ChatterboxError], tuple[int, str]] = {
 
 
 class VoiceSettings(BaseModel):
-    """The only setting with an effect here; others are named as ignored."""
+    """Voice settings. Only `speed` has an effect; all others are reported as ignored."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -118,16 +119,16 @@ class SpeechFields(LenientSpeechFields):
 
 
 class CharacterTimes:
-    """Character times of an answer, of the text as written and as spoken (numbers and
-    abbreviations expanded). A segment's times are known once its sound is complete; they count from
-    the start of the answer."""
+    """Tracks the character times of an answer, both for the text as written and as spoken (numbers
+    and abbreviations expanded). Times count from the start of the answer. A segment's times are
+    known once its audio is complete."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._timings: list[Timing] = []
 
     def update(self, report: SpeechReport) -> list[Alignment]:
-        """Return the times that became known since the last call: [written, spoken]."""
+        """Return the times that became known since the last call, as [written, spoken]."""
         if not self._timings:
             texts = report.segment_texts
             written = original_pieces(self._text, texts)
@@ -138,7 +139,7 @@ class CharacterTimes:
 
 
 def timed_audio(data: bytes, times: list[Alignment]) -> dict[str, Any]:
-    """Return the body that holds audio and times, as ElevenLabs' clients read it."""
+    """Return the JSON body with the audio in base64 and the character times."""
     written, spoken = (
         {
             "characters": list(each.text),
@@ -154,7 +155,7 @@ def timed_audio(data: bytes, times: list[Alignment]) -> dict[str, Any]:
 
 
 class Lines(Framing):
-    """Lines of JSON, each with some audio and the times that became known with it."""
+    """Frames the answer as lines of JSON, each with some audio and the newly known times."""
 
     media_type = "application/json"
 
@@ -165,7 +166,7 @@ class Lines(Framing):
         return self._line(data, self._times.update(report))
 
     def end(self, report: SpeechReport, /) -> bytes:
-        """Times that became known after the last audio was sent."""
+        """Return the times that became known after the last audio was sent."""
         times = self._times.update(report)
         return self._line(b"", times) if any(each.text for each in times) else b""
 
@@ -174,7 +175,7 @@ class Lines(Framing):
 
 
 def _timed_file(call: SpeechRequest, samples: F32, report: SpeechReport) -> Response:
-    """Answer with the whole file and all times."""
+    """Build the answer with the whole file and all character times."""
     data = call.format.encode_whole(samples)
     headers = {**audio_headers(call), "Content-Type": "application/json"}
     del headers["Content-Disposition"]
@@ -188,7 +189,7 @@ def _timed_file(call: SpeechRequest, samples: F32, report: SpeechReport) -> Resp
 
 
 def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
-    """`detail` is a list for a field's error (422), else an object with a status word."""
+    """Return ElevenLabs' error body: `detail` is a list for status 422, otherwise an object."""
     status, word = _STATUSES.get(type(error), (error.status, error.code))
     if status != 422:
         detail = {"status": word, "message": error.message, "request_id": request_id}
@@ -198,8 +199,8 @@ def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
 
 
 class ClientRoute(APIRoute):
-    """A route that matches only ElevenLabs' clients, known by their SDK's header or their key. For
-    paths that OpenAI has, too."""
+    """Route that matches only ElevenLabs' clients, recognized by the header of their SDK or key.
+    Used for paths that OpenAI's API also has."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         headers = Headers(scope=scope)

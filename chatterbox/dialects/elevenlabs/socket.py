@@ -1,8 +1,7 @@
 """ElevenLabs' WebSockets: `stream-input`, and `multi-stream-input` with contexts.
 
-A context is one continuous sound with its alignment. Where ElevenLabs' documentation and clients
-differ, this file follows the clients: docs/reference/dialects.md, "ElevenLabs".
-"""
+A context is one continuous audio stream with character times. Where ElevenLabs' documentation and
+clients differ, this file follows the clients: docs/reference/dialects.md, "ElevenLabs"."""
 
 import base64
 from collections.abc import Awaitable
@@ -50,7 +49,7 @@ class GenerationConfig(LenientFields):
 
 
 class Message(LenientFields):
-    """A client's message. Every field is optional and independent of the others."""
+    """A message from the client. Every field is optional and independent of the others."""
 
     text: Text | None = None
     flush: bool = Field(False, description="Speak the text sent so far")
@@ -69,10 +68,10 @@ class Message(LenientFields):
 
 
 class Context(IncrementalSpeech):
-    """One continuous sound.
+    """One continuous audio stream.
 
-    `is_flushed`: the client has flushed all its text, so closing the context lets the text be
-    spoken. A context closed before that was interrupted, and stops at once.
+    `is_flushed`: the client has flushed all text that it sent. Closing a flushed context finishes
+    the speech; closing an unflushed one is an interruption and stops the speech at once.
     """
 
     def __init__(
@@ -92,28 +91,28 @@ class Context(IncrementalSpeech):
         self._query = query
         self._name = {} if name is None else {"contextId": name, "context_id": name}
         self._seed = random_seed() if query.seed is None else query.seed
-        self._is_new = True  # no message has come yet
+        self._is_new = True  # no message has been received
         self._last_text = ""
         self._sent_s = 0.0  # audio in the messages sent so far
-        self._pending = b""  # audio that waits for its characters to be known
-        self._alignment = Alignment()  # characters that wait for their audio; times of the context
+        self._pending = b""  # encoded audio whose characters are not known yet
+        self._alignment = Alignment()  # characters to send with that audio; times of the context
 
     def request_for(self, text: str) -> SpeechRequest:
         if self.spoken and not text[0].isspace():
-            text = " " + text  # clients omit the blank between sentences, but tell words by it
+            text = " " + text  # clients omit the space between sentences but split words at it
         repeatable = self._query.seed is not None
         return self.services.speech.build_request(
             text, self._voice, self.form, seed=self._seed, deterministic=repeatable
         )
 
     def take(self, message: Message) -> None:
-        """Add the message's text to the queue, and flush it if the message says so."""
+        """Add the message's text to the queue, and flush the queue if the message asks for that."""
         queue, is_auto = self.queue, self._query.auto_mode
         text, last = message.text, self._last_text
         if self._is_new and message.generation_config and not is_auto:
             queue.set_schedule(message.generation_config.chunk_length_schedule)
         self._is_new = False
-        if text and (last or text.strip()):  # a leading blank only opens the context
+        if text and (last or text.strip()):  # leading whitespace only opens the context
             is_joined = is_auto and last.endswith(_STOPS) and text[0].isalnum()
             self._last_text, self.is_flushed = text, False
             piece = f" {text}" if is_joined else text
@@ -129,8 +128,8 @@ class Context(IncrementalSpeech):
         self.queue.end(self._end_file)
 
     async def on_audio(self, utterance: Utterance, samples: F32) -> None:
-        """Send each audio with exactly its characters: clients advance their clocks by the time of
-        the last character."""
+        """Send each piece of audio with exactly its characters: clients advance their clocks to the
+        end of the last character."""
         self._pending += self.file.feed(samples)
         self._alignment.extend(utterance.timing.until(utterance.sent_s), self.spoken_s)
         await self._send()
@@ -139,7 +138,7 @@ class Context(IncrementalSpeech):
         self._alignment.extend(utterance.timing.until(utterance.sent_s, last=True), self.spoken_s)
         end_s = self.spoken_s + utterance.sent_s
         if self._pending and not self._alignment.text and end_s > self._sent_s:
-            self._alignment = Alignment(" ", [self._sent_s, end_s])  # audio after the last one
+            self._alignment = Alignment(" ", [self._sent_s, end_s])  # after the last character
         await self._send()
 
     async def _end_file(self) -> None:
@@ -175,7 +174,7 @@ class Context(IncrementalSpeech):
 
 
 def _milliseconds(alignment: Alignment, clock_s: float) -> dict[str, Any]:
-    """Times in whole milliseconds since `clock_s`, without gaps between characters."""
+    """Return the times in whole milliseconds after `clock_s`, without gaps between characters."""
     bounds = [round((bound_s - clock_s) * 1000) for bound_s in alignment.bounds_s]
     return {
         "chars": list(alignment.text),
@@ -185,7 +184,7 @@ def _milliseconds(alignment: Alignment, clock_s: float) -> dict[str, Any]:
 
 
 class Single(Context):
-    """`stream-input`: one text, ended by an empty message."""
+    """`stream-input`: one text, ended by a message with empty text."""
 
     async def run(self) -> None:
         self._socket.busy = lambda: self.is_busy
@@ -227,9 +226,9 @@ class Multi(ContextSocket[Context]):
                 await self._close(name, context)
             return
         if not message.text and (context is None or context.is_closing):
-            return  # an empty text only keeps the socket awake
+            return  # an empty text only keeps the socket open
         if context is not None and context.is_closing:
-            await self._stop(name, context)  # the client uses the name for a new sound
+            await self._stop(name, context)  # the client reuses the name for a new context
             context = None
         try:
             (context or self.open(name, self._make_context(name))).take(message)
@@ -238,8 +237,8 @@ class Multi(ContextSocket[Context]):
             await self.on_error(name, error)
 
     async def _close(self, name: str | None, context: Context) -> None:
-        """Close a context: flushed text is still spoken. Otherwise, or if it is closing already,
-        the context stops at once."""
+        """Finish a context that is flushed; stop any other context at once, also one that is
+        already closing."""
         if context.is_flushed and not context.is_closing:
             context.finish()
         else:
@@ -250,7 +249,7 @@ class Multi(ContextSocket[Context]):
         await context.send_final()
 
     async def on_error(self, name: str | None, error: ChatterboxError) -> None:
-        """End the context, or for an unknown voice the socket: all contexts share its voice."""
+        """Send the error. An unknown voice ends the socket, because all contexts use that voice."""
         if isinstance(error, VoiceNotFound):
             raise error
         await _send_error(self.socket, error, contextId=name, context_id=name)
@@ -271,7 +270,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
         async def protocol(socket: Socket) -> None:
             query = query_fields(Query, socket)
             socket.idle_s = query.inactivity_timeout
-            output_format(query.output_format)  # refuses a wrong format before an unknown voice
+            output_format(query.output_format)  # reports an unknown format before an unknown voice
             voice = await find_voice(services, socket.path["voice_id"], ELEVENLABS_VOICES)
             await kind(services, socket, voice, query).run()
 

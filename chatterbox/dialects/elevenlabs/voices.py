@@ -1,7 +1,7 @@
 """ElevenLabs' `/v1/voices`, `/v2/voices` and `/v1/user`: list, create, change and delete voices.
 
-docs/reference/dialects.md, "ElevenLabs over HTTP". Settings and quotas are constants: the model has
-none.
+docs/reference/dialects.md, "ElevenLabs over HTTP". Settings and quotas are constants, because
+the model has no such settings and the server no quotas.
 """
 
 from typing import Any, Literal
@@ -28,9 +28,9 @@ from chatterbox.voices.names import VoiceInfo
 
 FILES = "files"
 PAGE, MAX_PAGE = 10, 100
-"""Default and largest `page_size`, as ElevenLabs has them."""
+"""Default and largest `page_size` of ElevenLabs."""
 SETTINGS = FIXED["settings"]
-"""ElevenLabs' defaults, which clients read. The model has no such settings."""
+"""ElevenLabs' defaults, which some clients require."""
 
 
 class VoiceFields(LenientFields):
@@ -48,7 +48,7 @@ class SearchFields(LenientFields):
 
 
 def voice_body(info: VoiceInfo) -> dict[str, Any]:
-    """Return a voice as ElevenLabs' clients read it."""
+    """Return ElevenLabs' JSON for a voice."""
     return FIXED["voice"] | {
         "voice_id": info.voice_id,
         "name": info.name,
@@ -93,7 +93,7 @@ def _add_lists(routes: APIRouter, services: Services) -> None:
             "total_count": len(found),
             "next_page_token": str(start + len(page)) if has_more else None,
         }
-        # filters by labels, which voices do not have here, are named; `include_…` filters nothing
+        # label filters are reported as ignored (voices have no labels); `include_…` filters nothing
         filters = [name for name in unknown if not name.startswith("include_")]
         return JSONResponse(body, headers=ignored_header(filters))
 
@@ -190,7 +190,7 @@ def _matches(info: VoiceInfo, fields: SearchFields) -> bool:
 
 
 def _ignored(body: Body, unknown: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the fields and further recordings that are not stored with a voice. ElevenLabs' SDK
-    sends `null` for missing labels; these are not named."""
+    """Return the names of ignored fields and of recordings after the first. ElevenLabs' SDK sends
+    `null` for missing labels, so fields with that value are left out."""
     fields = tuple(name for name in unknown if body.fields[name] not in ("null", "false"))
     return (*fields, *(f"{name}[1:]" for name in body.repeated))

@@ -1,7 +1,7 @@
 """OpenAI's `POST /v1/audio/speech`, as a file or as server-sent events; model lists; errors.
 
-docs/reference/dialects.md, "OpenAI". `seed`, the sampling fields, `max_tokens` and `stream` are
-additions of Orpheus' servers.
+docs/reference/dialects.md, "OpenAI". `seed`, the sampling fields, `max_tokens` and `stream` come
+from Orpheus' servers.
 """
 
 import base64
@@ -40,12 +40,12 @@ ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 
 
 def _voice_name(value: object) -> object:
-    """OpenAI's clients name a custom voice as `{"id": "voice_…"}`."""
+    """Unwrap `{"id": "voice_…"}`, which OpenAI's clients send for a custom voice."""
     return value.get("id", value) if isinstance(value, dict) else value
 
 
 class SpeechFields(SamplingFields):
-    """OpenAI's fields and those that Orpheus' servers added."""
+    """OpenAI's fields, and those added by Orpheus' servers."""
 
     input: Text = Field(description="Text to speak")
     voice: Annotated[Name, BeforeValidator(_voice_name)] | None = Field(
@@ -71,15 +71,15 @@ def event(body: dict[str, Any]) -> bytes:
 
 
 class Events(Framing):
-    """Server-sent events: the file's bytes in base64, then the usage. With `timed_text`, an event
-    also tells when each part of that text begins."""
+    """Sends the file in base64 as server-sent events, then the usage. With `timed_text`, also sends
+    an event when each part of that text begins."""
 
     media_type = "text/event-stream"
 
     def __init__(self, timed_text: str | None = None) -> None:
         self._text = timed_text
         self._pieces: list[str] = []
-        self._started = 0  # pieces
+        self._started = 0  # pieces whose event was sent
 
     def wrap(self, data: bytes, report: SpeechReport, /) -> bytes:
         audio = base64.b64encode(data).decode("ascii")
@@ -87,7 +87,7 @@ class Events(Framing):
         return b"".join([*self._segment_events(report), delta])
 
     def _segment_events(self, report: SpeechReport) -> Iterator[bytes]:
-        """One event for each part of the text that began since the last call."""
+        """Yield an event for each part of the text that began since the last call."""
         if self._text is None:
             return
         if not self._pieces:
@@ -99,7 +99,7 @@ class Events(Framing):
         self._started = len(report.segment_starts_s)
 
     def end(self, report: SpeechReport, /) -> bytes:
-        """OpenAI's input tokens are the text's ids here, its output tokens the speech codes."""
+        """Return the usage: text ids as OpenAI's input tokens, speech codes as output tokens."""
         usage = {
             "input_tokens": report.text_ids,
             "output_tokens": report.codes,
@@ -108,12 +108,12 @@ class Events(Framing):
         return event({"type": "speech.audio.done", "usage": usage})
 
     def error(self, error: ChatterboxError, request_id: str, /) -> bytes:
-        """OpenAI's clients raise on an event that has `error`."""
+        """Return an event with the field `error`, on which OpenAI's clients raise."""
         return event({"type": "error", **error_shape(error, request_id)[1]})
 
 
 def error_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
-    """The native shape with OpenAI's names of the fields."""
+    """Return the native error body, with OpenAI's field names."""
     status, body = native_shape(error, request_id)
     names = {"text": "input", "voice_id": "voice", "sample_rate": "response_format"}
     body["error"]["param"] = names.get(error.param or "", error.param)
@@ -148,7 +148,7 @@ def add_routes(routes: APIRouter, services: Services) -> None:
 
 
 def _add_models(routes: APIRouter, services: Services) -> None:
-    """Add the lists of models: the configured ones, and ALIASES of the default one."""
+    """Add the routes that list the configured models, and the ALIASES of the default model."""
     started = int(time.time())
 
     def names() -> list[str]:
@@ -183,8 +183,8 @@ def _add_models(routes: APIRouter, services: Services) -> None:
 
 
 def _describe(services: Services) -> dict[str, Any]:
-    """Return what the loaded model accepts, with bounds and defaults, for forms such as the
-    page's."""
+    """Return the loaded model's settings with bounds and defaults, tags and formats, from which a
+    client such as the page can build a form."""
     engine = services.engine
     family, defaults = engine.family, engine.sampling()
     speed = SpeechFields.model_json_schema()["properties"]["speed"]

@@ -31,7 +31,7 @@ from chatterbox.voices.names import VoiceInfo
 
 SAMPLE, RECORDING, FILE = "audio_sample", "recording", "voice_file"
 PAGE, MAX_PAGE = 20, 100
-"""Default and largest `limit` of consents in one answer, as OpenAI has them."""
+"""Default and largest `limit` of OpenAI, in consents per answer."""
 
 
 class VoiceFields(LenientFields):
@@ -60,7 +60,7 @@ class PageFields(LenientFields):
 
 
 def voice_body(info: VoiceInfo) -> dict[str, Any]:
-    """Return a voice as OpenAI's clients read it."""
+    """Return OpenAI's JSON for a voice."""
     return {
         "object": "audio.voice",
         "id": info.voice_id,
@@ -71,9 +71,9 @@ def voice_body(info: VoiceInfo) -> dict[str, Any]:
 
 
 def voice_list(infos: list[VoiceInfo], *, names_only: bool) -> dict[str, Any]:
-    """Return the list of voices. OpenAI has no such call, and clients expect different answers:
-    Marinara and mlx-audio read `data`, Open WebUI reads `voices` as objects, and llama-swap as
-    names."""
+    """Return the list of voices. OpenAI's API has no such call, and clients expect different
+    answers: Marinara and mlx-audio read `data`, Open WebUI reads `voices` as objects, and
+    llama-swap reads `voices` as names."""
     voices = [
         {"id": info.voice_id if name == info.name else name, "name": name}
         for info in infos
@@ -87,7 +87,7 @@ def voice_list(infos: list[VoiceInfo], *, names_only: bool) -> dict[str, Any]:
 
 
 def consent_body(consent: Consent) -> dict[str, Any]:
-    """Return a consent as OpenAI's clients read it."""
+    """Return OpenAI's JSON for a consent."""
     return {
         "object": "audio.voice_consent",
         "id": consent.id,

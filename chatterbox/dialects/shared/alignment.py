@@ -1,8 +1,8 @@
 """Character and word timestamps of speech.
 
-The engine reports when each segment (a sentence or a few) starts and ends. Within a segment, the
-characters share its time evenly. While a segment is still being generated, its length is estimated
-from its text; the error is corrected at its end.
+The engine reports when each segment (one or more sentences) starts and ends. A segment's time is
+divided evenly among its characters. While a segment is still being generated, its length is
+estimated from its text; the estimate is corrected when the segment ends.
 """
 
 import math
@@ -20,18 +20,18 @@ from chatterbox.arrays import SAMPLE_RATE_HZ
 from chatterbox.engine.speech_stream import SpeechReport
 
 CHARS_PER_S = 15.0
-"""Rate of English speech: estimates the length of a segment that is still being generated."""
+"""Rate of English speech, to estimate the length of a segment that is still being generated."""
 MAX_SHARE = 0.8
-"""Share of a segment's characters that may count as spoken while its end is unknown."""
+"""Largest share of a segment's characters that count as spoken while its end is unknown."""
 _SAMPLE_S = 1 / SAMPLE_RATE_HZ
-"""Tolerance between two sums of the same lengths, which may be rounded differently."""
+"""Tolerance when comparing two sums of the same durations, which may round differently."""
 MAX_SKIPPED_WORDS = 8
-"""Consecutive written words that may have no equal in the spoken text (figures, addresses)."""
+"""Most consecutive written words without an equal spoken word (figures, addresses)."""
 MAX_ADDED_WORDS = 120
-"""Spoken words that those may have become: a long number, read digit by digit."""
+"""Most spoken words that such words can become: a long number, read digit by digit."""
 MAX_LONE_WORDS = 12
-"""Words that may be passed over to reach a single equal word. Two equal words in a row may be
-further away (MAX_ADDED_WORDS)."""
+"""Most words that are skipped to reach a single equal word. For two equal words in a row the limit
+is MAX_ADDED_WORDS."""
 _WORD = re.compile(r"\S+")
 
 
@@ -45,13 +45,14 @@ class Alignment:
     bounds_s: list[float] = field(default_factory=list)
 
     def extend(self, later: "Alignment", offset_s: float = 0.0) -> None:
-        """Append `later`, which starts where this ends. Its times count from `offset_s`."""
+        """Append `later`, which starts at the end of this alignment. Its times count from
+        `offset_s`."""
         if later.text:
             self.text += later.text
             self.bounds_s[-1:] = [offset_s + bound_s for bound_s in later.bounds_s]
 
     def scale(self, factor: float) -> None:
-        """Multiply all times: after a change of tempo, which keeps them within 50 ms."""
+        """Multiply all times by `factor`, after a change of tempo. They stay correct to 50 ms."""
         self.bounds_s = [_floor_ms(bound_s * factor) for bound_s in self.bounds_s]
 
     def end_at(self, end_s: float) -> None:
@@ -61,8 +62,8 @@ class Alignment:
 
 
 def spread(text: str, pause_s: float, start_s: float, end_s: float) -> Alignment:
-    """Spread the characters of `text` evenly from `start_s` to `end_s`. Its leading blanks fill the
-    pause before it, which begins at `pause_s`."""
+    """Spread the characters of `text` evenly from `start_s` to `end_s`. Leading whitespace fills
+    the pause before the text, which begins at `pause_s`."""
     blanks = len(text) - len(text.lstrip())
     spoken = len(text) - blanks
     bounds = [pause_s + (start_s - pause_s) * nth / blanks for nth in range(blanks)]
@@ -99,14 +100,14 @@ class Timing:
         self._lead_s = lead_s
         self._pieces = pieces
         self._segment = 0
-        self._emitted = 0  # characters of the segment
+        self._emitted = 0  # characters of that segment already returned
         self._emitted_until_s = 0.0
-        self._open_word = Alignment()  # its end is not reached yet
+        self._open_word = Alignment()  # a word whose end is not known yet
 
     def until(self, now_s: float, *, last: bool = False) -> Alignment:
-        """Return the characters spoken since the last call, up to `now_s`. If there are any, they
-        cover that time without a gap. `last`: the audio is complete and ends at `now_s`; all
-        remaining characters are returned."""
+        """Return the characters spoken between the last call and `now_s`; if there are any, they
+        cover that time without a gap. `last` means that the audio ends at `now_s`: all remaining
+        characters are returned."""
         found = Alignment()
         ends_s = self._report.segment_ends_s
         started = len(self._pieces if last else self._report.segment_starts_s)
@@ -124,8 +125,8 @@ class Timing:
         return found
 
     def words(self, now_s: float, *, last: bool = False, offset_s: float = 0.0) -> list[Word]:
-        """Return the words completed since the last call, as `until` does. `offset_s` is added to
-        their times."""
+        """Return the words completed since the last call; the arguments are those of `until`.
+        `offset_s` is added to the times."""
         found = self._open_word
         found.extend(self.until(now_s, last=last))
         text = found.text
@@ -142,8 +143,8 @@ class Timing:
         return self._lead_s + starts_s[nth] if nth < len(starts_s) else self._emitted_until_s
 
     def _spoken_chars(self, nth: int, now_s: float, end_s: float | None) -> int:
-        """How many characters of segment `nth` are spoken by `now_s`; never all of them. `end_s` is
-        None while the segment's end is unknown."""
+        """Return how many characters of segment `nth` are spoken by `now_s`; never all of them.
+        `end_s` is None while the segment's end is unknown."""
         chars, spoken_s = len(self._pieces[nth]), now_s - self._start_s(nth)
         if spoken_s <= 0:
             return self._emitted
@@ -154,7 +155,7 @@ class Timing:
         return max(self._emitted, min(chars - 1, int(chars * spoken_s / total_s)))
 
     def _emit(self, found: Alignment, until: int, now_s: float) -> None:
-        """Append the segment's characters up to `until`, which end at `now_s`, to `found`."""
+        """Append the segment's characters before index `until` to `found`; they end at `now_s`."""
         piece = self._pieces[self._segment][self._emitted : until]
         if not piece:
             return
@@ -174,9 +175,9 @@ def original_pieces(text: str, segments: Sequence[str]) -> list[str]:
         >>> original_pieces("Pay $5. Go.", ["Pay five dollars.", "Go."])
         ['Pay $5.', ' Go.']
 
-    The pieces joined are `text`. Blanks between two segments begin the later piece. A cut is exact
-    where the same words stand beside it in both forms; elsewhere its place is interpolated. The
-    time is about linear in the text.
+    Joining the pieces gives `text`. Whitespace between two segments belongs to the later piece. A
+    cut is exact where `text` and `segments` have the same words beside it, and interpolated
+    elsewhere. Takes time roughly linear in the length of the text.
     """
     written = _words(text)
     spoken = [_words(segment) for segment in segments]
@@ -204,8 +205,8 @@ def original_pieces(text: str, segments: Sequence[str]) -> list[str]:
 
 
 def _words(text: str) -> list[tuple[int, str]]:
-    """The start of each word, and its letters and digits in lower case. Words without either are
-    left out."""
+    """Return the start of each word, and its letters and digits in lower case. Words without
+    letters and digits are left out."""
     found = (
         (match.start(), "".join(filter(str.isalnum, match[0].casefold())))
         for match in _WORD.finditer(text)
@@ -214,8 +215,8 @@ def _words(text: str) -> list[tuple[int, str]]:
 
 
 def _anchors(written: Sequence[str], spoken: Sequence[str]) -> list[tuple[int, int]]:
-    """Match equal words in order; returns their (spoken, written) indices, which rise in both.
-    After a difference, the match that passes over the fewest words comes next."""
+    """Match equal words in order. Returns their (spoken, written) indices, both ascending. After a
+    difference, the next match is the one that skips the fewest words."""
     places: dict[str, list[int]] = defaultdict(list)
     for index, key in enumerate(spoken):
         places[key].append(index)

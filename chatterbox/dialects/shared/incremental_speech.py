@@ -1,8 +1,9 @@
 """Speech of text that is still arriving: a queue of text, and the loop that speaks it.
 
-An utterance is all sentences that are complete when the previous utterance has been sent. It holds
-a place in the engine only while it is spoken. A protocol subclasses `IncrementalSpeech` for each
-continuous sound and overrides what is sent. `sockets.py` has the two kinds of WebSocket.
+An utterance consists of all sentences that are complete when the previous utterance has been sent.
+It occupies a place in the engine only while it is spoken. A protocol subclasses `IncrementalSpeech`
+and overrides the methods that send messages; each object is one continuous audio stream.
+`sockets.py` has base classes for WebSockets with one stream and with several.
 
 For example, a protocol that speaks each message and sends bare samples:
 
@@ -51,16 +52,16 @@ PCM = audio_format("pcm")
 MAX_ITEMS = 256
 """Most requests and actions that may wait in one queue; more are refused as `overloaded`."""
 LOOK_AHEAD_S = 0.005
-"""How long a piece of audio waits for the next one. If a whole segment is made at once, the end of
-the segment is then known with its start, and its characters get exact times."""
+"""Longest time that a piece of audio is held back for the next piece. If a whole segment is decoded
+at once, its end is then known when its first audio is sent, and its characters get exact times."""
 Action = Callable[[], Awaitable[None]]
 """Sends a message once everything before it in the queue has been spoken."""
 QueueItem = str | SpeechRequest | Action
 
 
 class SpeechQueue:
-    """Text, complete requests and actions, in order. Filled by the reader of a socket and emptied
-    by `IncrementalSpeech.run`, both in the event loop."""
+    """Queue of text, complete requests and actions. The reader of a socket fills the queue and
+    `IncrementalSpeech.run` empties it, both in the event loop."""
 
     def __init__(self, max_chars: int, *, code_blocks: CodeBlocks = "skip") -> None:
         self.ended = False
@@ -76,7 +77,7 @@ class SpeechQueue:
         return bool(self._ready)
 
     def set_schedule(self, min_chars: Sequence[int]) -> None:
-        """Hold text back until a part has `min_chars`; see SentenceBuffer."""
+        """Set the minimum lengths of the parts that are spoken together; see SentenceBuffer."""
         self._buffer.min_chars = min_chars
 
     def feed(self, text: str, *, complete: bool = False, at_once: bool = False) -> None:
@@ -89,7 +90,7 @@ class SpeechQueue:
 
     def flush(self) -> None:
         """Release the text that was fed, even in mid sentence."""
-        if not self._buffer.is_blank():  # blanks stay, to begin the next text
+        if not self._buffer.is_blank():  # whitespace stays, to begin the next text
             self._put(self._buffer.flush())
 
     def add(self, request: SpeechRequest) -> None:
@@ -104,7 +105,7 @@ class SpeechQueue:
         self._put(action)
 
     def end(self, action: Action) -> None:
-        """Add the last item."""
+        """End the queue; `action` is its last item. Raises Overloaded."""
         self.then(action)
         self.ended = True
 
@@ -122,7 +123,7 @@ class SpeechQueue:
             await self._changed.wait()
 
     def _end_text(self) -> None:
-        """Flush, and close a code block that the text left open."""
+        """Flush the text, and close a code block that is still open."""
         self.flush()
         self._buffer.reset()
 
@@ -143,8 +144,8 @@ class SpeechQueue:
 
 @dataclass(slots=True)
 class Utterance:
-    """The utterance that is being spoken. Its audio starts with the pause after the previous
-    utterance; `timing` and `sent_s` count from there."""
+    """The utterance being spoken. Its audio begins with the pause after the previous utterance;
+    `timing` and `sent_s` count from the start of that pause."""
 
     index: int
     request: SpeechRequest
@@ -154,8 +155,8 @@ class Utterance:
 
 
 class OutputFile:
-    """Encodes the audio of successive utterances into one file. The encoder is opened by the first
-    samples."""
+    """Encodes the audio of successive utterances into one file. The first samples open the
+    encoder."""
 
     def __init__(self, form: AudioFormat) -> None:
         self._form = form
@@ -204,27 +205,27 @@ class IncrementalSpeech:
             services.config.max_text_length,
             code_blocks=code_blocks or services.engine.config.code_blocks,
         )
-        self.spoken = 0  # utterances
+        self.spoken = 0  # utterances started
         self.spoken_s = 0.0  # audio of the finished utterances
         self._is_speaking = False
-        self._continues = False  # the next utterance continues the sound of the last one
+        self._continues = False  # a pause separates the next utterance from the last one
 
     def request_for(self, text: str) -> SpeechRequest:  # noqa: ARG002
-        """Make the request for text that was fed in pieces."""
+        """Return the request for sentences of the text that was fed in pieces."""
         raise AssertionError("a protocol that feeds pieces overrides this")
 
     async def on_start(self, utterance: Utterance, /) -> None:
-        """The utterance's first audio is ready."""
+        """Called when the utterance's first audio is ready."""
 
     async def on_audio(self, utterance: Utterance, samples: F32, /) -> None:
         """Send [n] samples at 24 kHz, already counted in `utterance.sent_s`."""
 
     async def on_end(self, utterance: Utterance, /) -> None:
-        """All audio of the utterance has been sent."""
+        """Called when all audio of the utterance has been sent."""
 
     @property
     def is_busy(self) -> bool:
-        """Whether it is speaking or has an item to speak."""
+        """Whether an item is being spoken or can be spoken without more text."""
         return self._is_speaking or self.queue.has_ready
 
     async def run(self) -> None:
@@ -290,7 +291,7 @@ class IncrementalSpeech:
 
 
 async def _with_look_ahead(speaking: LiveSpeech) -> AsyncGenerator[F32, None]:
-    """Yield the pieces of audio, each LOOK_AHEAD_S later unless the next one is ready before."""
+    """Yield each piece of audio once the next piece is ready, or after LOOK_AHEAD_S."""
     pending = asyncio.ensure_future(anext(speaking, None))
     try:
         while (piece := await pending) is not None:

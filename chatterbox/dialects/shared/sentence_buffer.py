@@ -1,4 +1,4 @@
-"""A buffer for text that arrives in pieces: it releases each sentence as soon as it is complete.
+"""Buffer for text that arrives in pieces; releases each sentence as soon as it is complete.
 
 `text.sentence_end` decides where a sentence ends. Links, formulas, HTML elements and inline code
 are never cut in two. Code blocks and a chat model's thoughts are dropped as they arrive.
@@ -12,16 +12,16 @@ from chatterbox.text.markup import HIDDEN, THOUGHTS, CodeBlocks, closes_fence, o
 from chatterbox.text.sentence_end import STOP, ends_sentence
 
 MIN_WORDS = 2
-"""Words in the shortest text that is released without a flush. The model speaks a single word such
-as `Oh.` badly, so it waits for the next sentence."""
+"""Fewest words that are released without a flush. The model speaks a single word such as `Oh.`
+badly, so a single word is spoken with the next sentence."""
 MAX_CHARS = 240
-"""Longest text without a sentence end, in characters. Above it, the text is cut after a clause or a
-word. The model's own limit is a little higher (`max_segment_chars`)."""
+"""Longest text without a sentence end, in characters. Longer text is cut after a clause or a word.
+The limit of a segment is a little higher (`max_segment_chars`)."""
 MAX_UNDECIDED_CHARS = 600
-"""Most characters that wait for more text to decide what they are (a sentence end, an unclosed
-code fence). Above it, they are ordinary text."""
+"""Most characters that are held back because their meaning depends on the text that follows (a
+possible sentence end, an unclosed code fence). Longer text is treated as ordinary."""
 
-# Where text without a sentence end is cut: after a clause, between words, at any blank.
+# Where text without a sentence end is cut: after a clause, between words, at any space.
 _CLAUSE_END = re.compile(r"(?<!\d)[,;:—]\s(?=[^\s\d])")
 _BLANKS = (re.compile(r"(?<=[a-z]{2}) (?=[a-z]{2})"), re.compile(r" "))
 _CLOSERS = "\"'”’)]*_"
@@ -52,31 +52,31 @@ _UNSPLITTABLE: dict[str, tuple[re.Pattern[str], re.Pattern[str]]] = {
         ("【", r"【[^【】\n]{0,200}】", r"【[^【】\n]{0,200}\Z"),
     )
 }
-"""First character → patterns of a construct that is never cut in two: complete, and incomplete at
-the end of the text."""
+"""First character of a construct that is never split → patterns of the complete construct and of
+its beginning at the end of the text."""
 _DECISION = re.compile(rf"{STOP.pattern}|\n|(?<![.!?…])[.!?…][\"'”’)\]*_.!?…]*\Z|[\[<`$\\【]")
-"""A place to decide on: a possible end of a sentence, or the start of such a construct."""
+"""Matches a possible end of a sentence, or the start of a construct in `_UNSPLITTABLE`."""
 _MAY_OPEN_BLOCK = re.compile(
     r"[ \t>]*(?:[-*+] ?|\d{1,3}(?:[.)] ?)?)?[ \t]*(?:`*|~*)\Z|[ \t]*<[A-Za-z]{0,9}\Z"
 )
-"""The start of a line that may still become a code fence or the tag of a thought."""
+"""Matches the start of a line that can still become a code fence or the tag of a thought."""
 _THOUGHT = re.compile(
     rf"[ \t]*<(?P<name>{'|'.join(HIDDEN)}|details(?=[^<>\n]*reasoning))(?:\s[^<>\n]*)?>", re.I
 )
 _NEXT_LINE = re.compile(r"[^\S\n]{0,64}(\S?)")
 _WHOLE_LINE = re.compile(r"#{1,6} |\|")
-"""A heading or a row of a table: its sentence never continues on the next line."""
+"""Matches a heading or a table row, whose sentence never continues on the next line."""
 _LINE_MARK = re.compile(r"(?:[-*+•–—>#|]+|\d{1,3}[.)])(?:\s|$)")
 SKIPPED_BLOCK = "```\n```\n"
-"""Replaces a dropped block of code; it is spoken as a pause."""
+"""Replaces a dropped code block; spoken as a pause."""
 
 
 class SentenceBuffer:
     """Collects pieces of text of any size and releases whole sentences, character for character.
 
-    Only code blocks (unless `code_blocks` is "speak") and thoughts are dropped. `min_chars[n]` is
-    how many characters must be buffered before part `n` is released; later parts use the last
-    number. By default no part has a minimum.
+    Only thoughts, and code blocks unless `code_blocks` is "speak", are dropped. `min_chars[n]` is
+    the number of characters that must be buffered before part `n` is released; further parts use
+    the last number. By default there is no minimum.
 
         >>> buffer = SentenceBuffer()
         >>> buffer.feed("Ask Dr. Smith. He kn")
@@ -89,22 +89,22 @@ class SentenceBuffer:
     def __init__(self, min_chars: Sequence[int] = (), *, code_blocks: CodeBlocks = "skip") -> None:
         self.min_chars = min_chars
         self._skips_code = code_blocks == "skip"
-        self._released = 0  # parts
+        self._released = 0  # number of parts
         self.reset()
 
     def reset(self) -> None:
-        """Drop the text and forget an unclosed block, so that the next text starts afresh."""
-        self._closer = self._text = ""  # closer: ends the block that is being dropped
+        """Drop the text and close an open block, so that the next text is parsed independently."""
+        self._closer = self._text = ""  # closer: end of the block being dropped
         self._parsed = 0  # characters whose sentence ends are decided
         self._line = 0  # start of the line being parsed; negative if its start was released
         self._complete = 0  # characters in complete sentences
-        self._words = self._counted = 0  # words, and the characters they were counted in
+        self._words = self._counted = 0  # words in the first `_counted` characters
 
     def __len__(self) -> int:
         return len(self._text)
 
     def feed(self, text: str, *, complete: bool = False) -> None:
-        """Append text. `complete`: a stop at its end ends a sentence, whatever follows."""
+        """Append text. `complete`: a stop at its end ends a sentence, whatever text follows."""
         self._text += text
         while self._parse_next():
             pass
@@ -122,7 +122,7 @@ class SentenceBuffer:
         return self._release(self._complete)
 
     def flush(self) -> str:
-        """Release all text. A code block or thought that is still open goes on being dropped."""
+        """Release all text. A code block or thought that is still open continues to be dropped."""
         return self._release(self._end())
 
     def is_blank(self) -> bool:
@@ -144,20 +144,20 @@ class SentenceBuffer:
         return released
 
     def _end_sentence(self, end: int) -> None:
-        """Mark `[:end]` as complete, if it has MIN_WORDS. Each word is counted once."""
+        """Mark `[:end]` as complete if it has MIN_WORDS. Counts each word once."""
         if not self._complete:
             self._words += len(self._text[self._counted : end].split())
             self._counted = end
         if self._complete or self._words >= MIN_WORDS:
             self._complete = max(self._complete, end)
 
-    # --- the parser: each step returns True to go on, False to wait for more text
+    # --- the parser: each step returns True to continue, False to wait for more text
 
     def _parse_next(self) -> bool:
         if self._closer:
             return self._skip_thought() if self._closer[0] == "<" else self._skip_code()
-        if self._parsed == self._line and (goes_on := self._parse_line_start()) is not None:
-            return goes_on
+        if self._parsed == self._line and (continues := self._parse_line_start()) is not None:
+            return continues
         match = _DECISION.search(self._text, self._parsed)
         if match is None:
             self._parsed = len(self._text)
@@ -224,7 +224,7 @@ class SentenceBuffer:
         return end >= 0
 
     def _parse_line_end(self, end: int) -> bool:
-        """A line break ends a sentence, unless the sentence continues on the next line."""
+        """End the sentence at a line break, unless the sentence continues on the next line."""
         following = _NEXT_LINE.match(self._text, end + 1)
         assert following is not None, "the pattern also matches an empty string"
         line = self._text[max(0, self._line) : end].strip()
@@ -232,7 +232,7 @@ class SentenceBuffer:
             if not following[1] and following.end() == len(self._text):
                 self._parsed = end
                 return False
-            sent = max(0, -self._line)  # characters of this line that are released already
+            sent = max(0, -self._line)  # characters of this line already released
             next_line = self._text[following.start(1) : following.start(1) + 8]
             if following[1] and not _LINE_MARK.match(next_line) and runs_on(line, next_line, sent):
                 self._parsed = self._line = end + 1
@@ -258,8 +258,8 @@ class SentenceBuffer:
 
 
 def _find_cut(text: str, parsed: int) -> int:
-    """Where to cut text that has no sentence end: after the last clause, else the last word, within
-    MAX_CHARS. Text from `parsed` on is undecided and not cut. Returns 0 to wait for more text."""
+    """Return where to cut text without a sentence end: after the last clause within MAX_CHARS, or
+    else the last word. Text after `parsed` is undecided and not cut. Returns 0 to wait for text."""
     if parsed < MAX_CHARS // 3:
         return 0
     limit = min(parsed, MAX_CHARS)

@@ -1,4 +1,4 @@
-"""WebSockets with one sound or with several named ones, and the reading of their messages."""
+"""Base classes of WebSockets with one audio stream or several, and functions to read messages."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -25,14 +25,14 @@ from chatterbox.server.socket_server import Socket
 M = TypeVar("M", bound=LenientFields)
 C = TypeVar("C", bound=IncrementalSpeech)
 MAX_CONTEXTS = 16
-"""Open contexts of one socket; more are refused as `overloaded`. ElevenLabs allows 5, which clients
-with frequent interruptions exceed (livekit/agents-js #1985). A silent context costs almost nothing
-here."""
+"""Most open contexts of one socket; more are refused as `overloaded`. ElevenLabs allows 5, which
+clients with frequent interruptions exceed (livekit/agents-js #1985). An idle context costs almost
+nothing here."""
 
 
 class SocketSpeech(ABC, IncrementalSpeech):
-    """A socket with one continuous sound: `take` fills the queue from each message until the queue
-    is ended."""
+    """A socket with one continuous audio stream. `take` adds each message to the queue; messages
+    after the end of the queue are ignored."""
 
     def __init__(self, services: Services, socket: Socket, form: AudioFormat = PCM) -> None:
         super().__init__(services, form)
@@ -41,10 +41,10 @@ class SocketSpeech(ABC, IncrementalSpeech):
 
     @abstractmethod
     async def take(self, message: str | bytes) -> None:
-        """Read a message from the client."""
+        """Handle a message from the client."""
 
     async def run(self) -> None:
-        """Return once everything is spoken. Raises Cancelled when the client has left."""
+        """Return once the queue is ended and spoken. Raises Cancelled when the client has left."""
         await until_first(self._read(), super().run())
 
     async def _read(self) -> None:
@@ -55,8 +55,8 @@ class SocketSpeech(ABC, IncrementalSpeech):
 
 
 class ContextSocket(ABC, Generic[C]):
-    """A socket with several sounds side by side, each a named context. An error of a context ends
-    that context; an error of the socket ends the socket."""
+    """A socket with several audio streams side by side, each a named context. An error in a context
+    ends only that context, unless `on_error` raises."""
 
     def __init__(self, services: Services, socket: Socket) -> None:
         self.services = services
@@ -71,7 +71,7 @@ class ContextSocket(ABC, Generic[C]):
 
     @abstractmethod
     async def on_error(self, name: str | None, error: ChatterboxError) -> None:
-        """A context has failed: tell the client, or raise the error to end the socket."""
+        """Send the error of a failed context to the client, or raise it to end the socket."""
 
     async def run(self) -> None:
         """Run until `read` returns. Raises Cancelled when the client has left."""
@@ -109,7 +109,7 @@ class ContextSocket(ABC, Generic[C]):
         return context
 
     async def drain(self) -> None:
-        """Wait until all contexts have ended by themselves."""
+        """Wait until all contexts have finished."""
         await asyncio.gather(*self._tasks.values())
 
     async def _run(self, name: str | None, context: C) -> None:
@@ -127,12 +127,12 @@ class ContextSocket(ABC, Generic[C]):
 
 
 def query_fields(kind: type[M], socket: Socket) -> M:
-    """Read the fields of the socket's address. Raises as `parse_lenient_fields` does."""
+    """Parse the query string of the socket's URL. Raises as `parse_lenient_fields` does."""
     return parse_lenient_fields(kind, Body(dict(socket.query)))[0]
 
 
 def message_fields(kind: type[M], message: dict[str, Any]) -> M:
-    """Read a decoded message; unknown fields are ignored. Raises as `parse_lenient_fields` does."""
+    """Parse a decoded message, ignoring unknown fields. Raises as `parse_lenient_fields` does."""
     return parse_lenient_fields(kind, Body(message, typed=True))[0]
 
 

@@ -1,5 +1,5 @@
-"""Voice names that clients expect (OpenAI's, ElevenLabs', Orpheus') and the built-in voices that
-stand in for them; lists of names and languages for answers."""
+"""Maps the voice names of OpenAI, ElevenLabs and Orpheus to built-in voices; lists names and
+languages for answers."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -17,12 +17,12 @@ OPENAI_VOICES, ELEVENLABS_VOICES, ORPHEUS_VOICES = (
     {name.lower(): voice for voice, names in _TABLES[service].items() for name in names.split()}
     for service in ("openai", "elevenlabs", "orpheus")
 )
-"""Lower-case name → built-in voice that speaks for it."""
+"""Lower-case name → built-in voice used in its place."""
 
 
 def resolve_voice(services: Services, name: str | None, aliases: Mapping[str, str]) -> str | None:
-    """Return the id of the voice with this name or alias; None means the default voice. Blocks.
-    Raises VoiceNotFound."""
+    """Return the id of the voice with this name or alias; None means the default voice. Blocks on
+    the disk. Raises VoiceNotFound."""
     if name is None:
         return None
     try:
@@ -42,24 +42,24 @@ def resolve_voice(services: Services, name: str | None, aliases: Mapping[str, st
 async def find_voice(
     services: Services, name: str | None, aliases: Mapping[str, str]
 ) -> str | None:
-    """The same without blocking the event loop."""
+    """Call `resolve_voice` without blocking the event loop."""
     return await services.voices.run(resolve_voice, services, name, aliases)
 
 
 def all_names(voices: Iterable[VoiceInfo]) -> list[str]:
-    """Every name and alias, for clients that know voices by name alone."""
+    """Return every name and alias, for clients that identify voices by name."""
     return [name for info in voices for name in info.names]
 
 
 def ignored_fields(
     voices: VoiceService, unknown: Iterable[str], language: str | None, name: str = "language"
 ) -> tuple[str, ...]:
-    """Add the field `name` to the `unknown` ones if the model does not speak its `language`."""
+    """Return the `unknown` fields, and the field `name` if the model does not speak `language`."""
     code = (language or "").lower().replace("_", "-").split("-")[0]
     is_spoken = code in ("", "auto", *voices.languages)
     return tuple(unknown) if is_spoken else (*unknown, name)
 
 
 def spoken_languages(voices: VoiceService) -> dict[str, str]:
-    """The model's languages: ISO 639-1 code → name."""
+    """Return the model's languages: ISO 639-1 code → name."""
     return {code: LANGUAGES.get(code, code) for code in voices.languages}
