@@ -120,11 +120,11 @@ class Keyring:
 
     def find(self, offered: bytes) -> int | None:
         """Return the key's number, or None. Always compares all keys, in constant time."""
-        hashed, found = _hash(offered), None
-        for number, known in enumerate(self._hashes):
-            if hmac.compare_digest(hashed, known):
-                found = number
-        return found
+        hashed, match = _hash(offered), None
+        for number, key_hash in enumerate(self._hashes):
+            if hmac.compare_digest(hashed, key_hash):
+                match = number
+        return match
 
 
 def _hash(key: bytes) -> bytes:
@@ -191,7 +191,7 @@ class Auth:
         number = self._keyring.find(key) if len(offered) == 1 else None
         if number is None:
             addresses = (scope.get("client"), scope.get("state", {}).get(PEER))
-            self._throttle.note_wrong((known[0] if known else "" for known in addresses), key)
+            self._throttle.note_wrong((each[0] if each else "" for each in addresses), key)
             raise InvalidApiKey("This API key is not valid.")
         return number
 

@@ -128,7 +128,7 @@ class Metrics(Collector):
             for name, which in (("requests", "All"), ("speech_requests", "Speech"))
         )
         self._distributions = {
-            name: Distribution(*described, registry) for name, described in DISTRIBUTIONS.items()
+            name: Distribution(*facts, registry) for name, facts in DISTRIBUTIONS.items()
         }
         self._audio_counter = Counter(
             "chatterbox_audio_seconds", "Audio made for finished requests", registry=registry
@@ -204,9 +204,7 @@ class Metrics(Collector):
         yield loaded
         gpus = self._gpu_memory()
         for at, state in enumerate(("used", "free")):
-            text = (
-                f"{state.capitalize()} memory of the GPU, over all processes; only if one is used"
-            )
+            text = f"{state.capitalize()} GPU memory over all processes; only if a GPU is used"
             values = {gpu: memory[at] for gpu, memory in gpus.items()}
             yield _labelled(GaugeMetricFamily, f"gpu_memory_{state}_bytes", text, "gpu", values)
         stats, admission = self._models.stats(), self._models.admission
@@ -232,15 +230,15 @@ class Metrics(Collector):
 
     def _gpu_memory(self) -> dict[str, tuple[float, float]]:
         """Return used and free bytes by GPU."""
-        found: dict[str, tuple[float, float]] = {}
+        memory: dict[str, tuple[float, float]] = {}
         engine = next(iter(self._models.loaded_engines()), None)
         if engine and engine.info.device == "cuda":
             first, second = engine.config.gpu_device_id, engine.config.decoder_device_id
             for gpu in {first, first if second is None else second}:
                 with suppress(OSError, RuntimeError):  # a broken GPU reports nothing
                     free, total = cudart.memory(gpu)
-                    found[str(gpu)] = total - free, free
-        return found
+                    memory[str(gpu)] = total - free, free
+        return memory
 
     def _throughput(self) -> dict[str, float]:
         """Return rates over the last minute, or since the start if that is shorter."""

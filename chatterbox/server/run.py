@@ -59,8 +59,8 @@ Announce = Callable[[str], None]
 def bind(host: str, port: int, flag: str = "--port") -> socket.socket:
     """Return a listening socket. Raises ConfigError if the address is not available."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = addresses[0]
         sock = socket.socket(family, kind, protocol)  # asyncio disables Nagle only for TCP
     except OSError as fault:
         raise ConfigError(f"--host {host}: {fault.strerror or fault}") from None

@@ -209,13 +209,13 @@ def random_seed() -> int:
 def parse_fields(kind: type[M], body: Body) -> M:
     """Validate a native call's body. JSON values must have the right type; a form's strings are
     converted, and empty ones count as absent. Raises UnknownField, InvalidText and InvalidValue."""
-    given = body.fields
+    values = body.fields
     if not body.typed:
-        given = {name: value for name, value in given.items() if value != "" or name == "text"}
-    for name in given:
+        values = {name: value for name, value in values.items() if value != "" or name == "text"}
+    for name in values:
         if name not in kind.model_fields:
             raise _unknown(name, kind.model_fields)
-    fields = _validate(kind, given, strict=body.typed)
+    fields = _validate(kind, values, strict=body.typed)
     for other in body.other_files:
         raise UnknownField(
             f"There is no file '{excerpt(other)}' in this call.", param=excerpt(other)
@@ -229,19 +229,19 @@ def parse_lenient_fields(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]
     Nulls, and a form's empty strings, count as absent. Raises InvalidText, InvalidValue, and
     UnknownField for a recording to clone in a speech call.
     """
-    given = {
+    values = {
         name: value
         for name, value in body.fields.items()
         if value is not None and (body.typed or value != "")
     }
-    fields = _validate(kind, given)
+    fields = _validate(kind, values)
     aliases = (field.validation_alias for field in kind.model_fields.values())
     known = {name for alias in aliases if isinstance(alias, AliasChoices) for name in alias.choices}
     known |= kind.model_fields.keys() | kind.harmless
-    unknown = tuple(name for name in given if name not in known)
+    unknown = tuple(name for name in values if name not in known)
     if issubclass(kind, LenientSpeechFields):
         for name in unknown:
-            if given[name] and names_recording(name):
+            if values[name] and names_recording(name):
                 raise UnknownField(
                     f"'{excerpt(name)}' is not accepted here: register the recording with POST "
                     "/voices/register, and request the voice by its name.",
@@ -250,11 +250,11 @@ def parse_lenient_fields(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]
     return fields, unknown
 
 
-def _validate(kind: type[M], given: dict[str, Any], *, strict: bool = False) -> M:
+def _validate(kind: type[M], values: dict[str, Any], *, strict: bool = False) -> M:
     """Raise the first of pydantic's errors as one of ours. Its message repeats nothing of the input
     but an unknown field's name, shortened and escaped."""
     try:
-        return kind.model_validate(given, strict=strict)
+        return kind.model_validate(values, strict=strict)
     except ValidationError as fault:
         first = fault.errors(include_url=False)[0]
     where = ".".join(map(str, first["loc"]))
