@@ -1,1 +1,1 @@
-"""What a model is: files, prompt, vocabulary, codec, voices, loading."""
+"""Families of models: their files, prompts, tokens, codecs and voices, and how they are opened."""

@@ -57,7 +57,7 @@ class GraphShape:
     positions: int
     kv_type: type[np.generic]
     inputs: frozenset[str]
-    width: int  # columns of the logits: `vocab`, and padding behind it
+    width: int  # columns of the logits: `vocab`, then padding
     prefill_rows: int = 1 << 20  # most positions of one call
 
     @classmethod

@@ -123,7 +123,7 @@ class CompiledCache:
             self.write(key, source, fill)
         except OSError as fault:
             log.warning(
-                "what is compiled of %s cannot be kept; each start compiles it again: %s",
+                "the graphs compiled from %s cannot be written; each start compiles them again: %s",
                 source.name,
                 fault.strerror or fault,
             )

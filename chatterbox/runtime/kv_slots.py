@@ -98,8 +98,8 @@ class Batch:
 
 
 MAX_CALLS = 256
-"""Most bound calls, of steps and prefills, that are kept for reuse, the least recently used dropped
-first. Reuse saves about 0.3 ms a step; a call takes some 20 kB."""
+"""Most bound calls, of steps and prefills, in the cache, which drops the least recently used. Reuse
+saves about 0.3 ms a step; a call takes some 20 kB."""
 
 
 class SlottedLanguageModel:
@@ -248,7 +248,7 @@ class SlottedLanguageModel:
     def _call(
         self, slots: int, active: int, new: int, rows: Rows, first: int | None = None
     ) -> Call:
-        """Return the call of this shape, kept from before or new. `first`: bind it to `slots` slots
+        """Return the call of this shape, cached or new. `first`: bind it to `slots` slots
         from this one; None: the caller binds its caches."""
         by_ids = rows.dtype == np.int64
         key = slots, active, new, by_ids, first

@@ -1,1 +1,1 @@
-"""The codec decoder while it serves: windows of a stream, prompts kept, shapes captured."""
+"""Streaming codec decoders: windows, random inputs, cached prompts, captured shapes."""

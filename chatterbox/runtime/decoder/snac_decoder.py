@@ -285,7 +285,7 @@ def _tokens(job: DecodeJob, shape: _Shape, origin: int) -> I64:
 
 
 def _crop_feeds(needed: Sequence[range]) -> Feeds:
-    """Return the crop inputs: `needed` counted from the first step that the block before kept."""
+    """Return the crop inputs: `needed`, counted from the first step of the block before."""
     feeds: Feeds = {}
     origin = 0
     for block, ((stride, _), steps) in enumerate(zip(snac.BLOCKS, needed, strict=True)):
