@@ -30,7 +30,7 @@ from chatterbox.runtime.compiled_lm import (
     language_model_identity,
     language_model_of,
 )
-from chatterbox.runtime.sessions import SessionSettings, open_session
+from chatterbox.runtime.sessions import SessionSettings, close_unreachable_sessions, open_session
 
 T = TypeVar("T")
 
@@ -155,7 +155,7 @@ class LoadRequest:
         from chatterbox.compile.progress import compile_bar
 
         with compile_bar("the language model") as progress:
-            return compile_lm(
+            result = compile_lm(
                 paths[0],
                 precision,
                 data_dir,
@@ -165,6 +165,8 @@ class LoadRequest:
                 progress=progress,
                 **arguments,
             )
+        close_unreachable_sessions()
+        return result
 
     def info(self, *notes: str) -> ModelInfo:
         """Describe the loaded model. `notes`: the family's, for the operator."""

@@ -21,7 +21,12 @@ from chatterbox.runtime.decoder.compiled import (
 )
 from chatterbox.runtime.decoder.s3gen import CODE_RATE_HZ
 from chatterbox.runtime.decoder.s3gen_decoder import StreamSettings
-from chatterbox.runtime.sessions import SessionSettings, captures, open_session
+from chatterbox.runtime.sessions import (
+    SessionSettings,
+    captures,
+    close_unreachable_sessions,
+    open_session,
+)
 
 SPIN_US = 100
 """How long the decoder's threads stay awake for the next of its thousands of small operators. This
@@ -94,6 +99,7 @@ def decoder_graphs(
             made = compile_decoder(path, open_graph, streaming, progress)
             graphs: dict[str, bytes] = {n: m.SerializeToString() for n, m in made.graphs.items()}
             progress(1.0, "done")
+        close_unreachable_sessions()
         return made.decoder.to_json(), made.proofs, graphs
 
     key = identity("decoder", graph_sources(path), choices, DECODER_COMPILER)

@@ -1,5 +1,6 @@
 """Opens onnxruntime sessions with the configured device, provider options and threads."""
 
+import gc
 import logging
 import os
 import platform
@@ -183,6 +184,16 @@ def open_session(
     if on_gpu and session.get_providers()[0] != CUDA:
         raise ModelError(f"{name} was opened on the CPU: CUDA did not start for it")
     return session
+
+
+def close_unreachable_sessions() -> None:
+    """Destroy sessions that only reference cycles keep alive, in this thread.
+
+    The destructor of a CUDA session selects its GPU for the thread that runs it. If Python's
+    garbage collector ran it later, in a thread that computes on another GPU, that thread's next
+    call would fail.
+    """
+    gc.collect()
 
 
 def require(session: ort.InferenceSession, graph: str, inputs: set[str], outputs: set[str]) -> None:

@@ -1,5 +1,6 @@
 """The compiled language model where it is proven, a less rounded one next, else the stock one."""
 
+import gc
 import sys
 import weakref
 from itertools import pairwise
@@ -22,7 +23,7 @@ from chatterbox.families.turbo.load import (
 from chatterbox.families.turbo.spec import GRAPHS
 from chatterbox.hub.files import ModelFiles
 from chatterbox.runtime import compiled_lm
-from chatterbox.runtime.compiled_lm import default_options
+from chatterbox.runtime.compiled_lm import NotCompiled, default_options
 from chatterbox.runtime.embedding import HostEmbedder
 from chatterbox.runtime.kv_slots import PrefixedPrompt, SlottedLanguageModel
 from chatterbox.runtime.published_lm import PublishedLanguageModel
@@ -178,6 +179,24 @@ def test_a_log_has_a_line_for_each_stage_and_no_bar(tmp_path, capfd):
     assert stages[0] == "writing"
     assert stages[-1] == "done"
     assert all(one != next_one for one, next_one in pairwise(stages))
+
+
+def test_what_a_compilation_leaves_in_cycles_is_destroyed_in_its_thread(tmp_path, monkeypatch):
+    """A session of another GPU that is destroyed later takes its device along."""
+    left = []
+
+    class Cycle:
+        def __init__(self):
+            self.itself = self
+            left.append(weakref.ref(self))
+
+    monkeypatch.setattr(compiler, "compile_lm", lambda *_, **__: Cycle() and NotCompiled("tried"))
+    gc.disable()
+    try:
+        assert compiled_graph(parts(tmp_path)) == NotCompiled("tried")
+        assert [cycle() for cycle in left] == [None] * len(left) != []
+    finally:
+        gc.enable()
 
 
 def test_tuning_by_hand_prepares_what_the_next_start_serves(tmp_path, capfd):
