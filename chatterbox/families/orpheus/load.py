@@ -34,7 +34,7 @@ def load(request: LoadRequest) -> LoadedModel:
     decoder, decoder_note = request.in_decoder_thread(
         lambda: open_codec(request.config, files.graph(spec.DECODER), decoding)
     )
-    ids = np.full(8, spec.START_OF_HUMAN)
+    ids = np.full(8, spec.START_OF_HUMAN)  # any prompt will do
     prompt, token_rate_hz = PrefixedPrompt("", ids[:0], ids), spec.ORPHEUS.codec.token_rate_hz
     rtf = request.in_model_thread(lambda: measure_rtf(language_model, prompt, token_rate_hz))
     notes = f"language model: {note}", f"decoder: {decoder_note}"
