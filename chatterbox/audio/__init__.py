@@ -1,1 +1,1 @@
-"""Float32 samples to files, piece by piece, and the processing of a stream of samples."""
+"""Streaming audio: encoding of float32 samples into files, and processing of the samples."""

@@ -1,4 +1,4 @@
-"""The audio formats of answers. Each encoder makes one file."""
+"""Audio formats of answers: names, sample rates and bit rates."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -26,11 +26,11 @@ FORMATS: Mapping[str, type[Encoder]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """The format of one answer. `audio_format` makes it and checks the values."""
+    """Format of one answer. Use `audio_format`, which checks the values."""
 
     name: str
     sample_rate_hz: int
-    bit_rate: int | None = None  # bits per second; None: the format's default
+    bit_rate: int | None = None  # bits per second; None for the format's default
 
     @property
     def media_type(self) -> str:
@@ -38,8 +38,8 @@ class AudioFormat:
         return FORMATS[self.name].media_type
 
     def encoder(self, total_samples: int | None = None) -> Encoder:
-        """Return a new encoder of samples at 24 kHz. `total_samples`, their exact number if it is
-        known, goes into the header."""
+        """Return a new encoder of samples at 24 kHz. `total_samples`, their exact number if known,
+        is stated in the header."""
         return FORMATS[self.name](self.sample_rate_hz, total_samples, self.bit_rate)
 
     def encode_whole(self, samples: F32) -> bytes:
@@ -51,8 +51,8 @@ class AudioFormat:
 def audio_format(
     name: str, sample_rate_hz: int | None = None, bit_rate: int | None = None
 ) -> AudioFormat:
-    """Check and return a format. The default sample rate is 24 kHz if the format has it, so that
-    nothing is resampled, else its lowest. Raises InvalidValue."""
+    """Return a format. The default sample rate is 24 kHz, at which nothing is resampled, or else
+    the format's lowest. Raises InvalidValue for an unknown name or sample rate."""
     encoder = FORMATS.get(name)
     if encoder is None:
         raise InvalidValue(
@@ -64,6 +64,6 @@ def audio_format(
         sample_rate_hz = SAMPLE_RATE_HZ if SAMPLE_RATE_HZ in rates_hz else rates_hz[0]
     if sample_rate_hz not in rates_hz:
         raise InvalidValue(
-            f"{name} is made at {', '.join(map(str, rates_hz))} Hz.", param="sample_rate"
+            f"{name} is available at {', '.join(map(str, rates_hz))} Hz.", param="sample_rate"
         )
     return AudioFormat(name, sample_rate_hz, bit_rate)

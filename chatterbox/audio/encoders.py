@@ -1,4 +1,4 @@
-"""Encoders: float32 samples at 24 kHz in, one file out, piece by piece, at any sample rate."""
+"""Encoders that turn a stream of float32 samples at 24 kHz into a file, piece by piece."""
 
 import struct
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 
 INT16_SCALE = 32767
-"""The value of full scale, of both signs, so that a signal and its negative are mirror images."""
+"""Integer value of 1.0. -1.0 becomes -32767, so that negating a signal negates its samples."""
 SAMPLE_BYTES = 2
 UNKNOWN_SIZE = 0xFFFF_FFFF
-"""Both size fields of a WAV of unknown length: players read until the stream ends."""
+"""Value of both size fields in a WAV of unknown length, which players read until its end."""
 _RIFF_OVERHEAD_BYTES = 36  # between the RIFF size field and the first sample
 
 USUAL_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -24,8 +24,8 @@ TELEPHONE_RATES_HZ = (8000,)  # ITU-T G.711
 
 
 def to_int16(samples: F32) -> NDArray[np.int16]:
-    """[n] float32 → [n] int16. NaN and infinities become silence; the rest is clipped, since a cast
-    would turn 2.0 into -2. No dither: equal samples give equal bytes."""
+    """Convert [n] float32 samples to int16. NaN and infinities become silence; other values are
+    clipped, since a cast would wrap around. No dither: equal samples give equal bytes."""
     assert samples.ndim == 1, f"mono samples expected, got shape {samples.shape}"
     finite = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
     clipped = np.clip(finite, -1.0, 1.0)
@@ -33,14 +33,14 @@ def to_int16(samples: F32) -> NDArray[np.int16]:
 
 
 def resampled_samples(samples: int, sample_rate_hz: int) -> int:
-    """The number of samples after resampling from 24 kHz: rounded, halves down. soxr rounds halves
-    either way, and missing samples could not be added."""
+    """Return the number of samples after resampling from 24 kHz, with halves rounded down. soxr
+    rounds halves up or down; a surplus sample can be dropped, a missing one cannot be added."""
     return (2 * samples * sample_rate_hz + SAMPLE_RATE_HZ - 1) // (2 * SAMPLE_RATE_HZ)
 
 
 class Resampler:
-    """Resamples one continuous signal from 24 kHz. The result does not depend on how the signal is
-    cut into pieces, and is not delayed: `finish` returns what `feed` holds back."""
+    """Resamples a continuous signal from 24 kHz. The result does not depend on how the signal is
+    cut into pieces, and has no delay: `finish` returns the samples that `feed` holds back."""
 
     def __init__(self, sample_rate_hz: int) -> None:
         # "HQ": linear phase, stop band below the resolution of 16 bits.
@@ -48,10 +48,10 @@ class Resampler:
             SAMPLE_RATE_HZ, sample_rate_hz, 1, dtype="float32", quality="HQ"
         )
         self._rate_hz = sample_rate_hz
-        self._fed = self._returned = 0  # samples
+        self._fed = self._returned = 0  # numbers of samples
 
     def feed(self, samples: F32, *, last: bool = False) -> F32:
-        """Take [n] more samples; return the [m] that are ready."""
+        """Add [n] samples. Returns the [m] resampled ones that are ready."""
         chunk = np.ascontiguousarray(samples, dtype=np.float32)
         resampled: F32 = self._stream.resample_chunk(chunk, last=last)
         self._fed += len(samples)
@@ -59,52 +59,52 @@ class Resampler:
         return resampled
 
     def finish(self) -> F32:
-        """Return the rest: `resampled_samples` in total."""
+        """Return the remaining samples, so that the total is `resampled_samples`."""
         missing = resampled_samples(self._fed, self._rate_hz) - self._returned
         return self.feed(np.zeros(0, np.float32), last=True)[:missing]
 
 
 class Encoder:
-    """Encodes one file. Call `start`, `feed` any number of times, `finish` and `close`; the bytes
-    returned are the file, which is complete only with those of `finish`.
+    """Encodes one file. Call `start`, then `feed` any number of times, then `finish` and `close`.
+    The bytes that the first three return are the file.
 
     This class makes headerless signed 16-bit little-endian PCM; subclasses make other formats.
     """
 
     media_type = "audio/pcm"
     rates_hz: tuple[int, ...] = USUAL_RATES_HZ
-    default_bit_rate: int | None = None  # bits per second; None: the format has no choice
+    default_bit_rate: int | None = None  # bits per second; None if the format has only one
 
     def __init__(
         self, sample_rate_hz: int, total_samples: int | None, bit_rate: int | None = None
     ) -> None:
-        """`total_samples`: the exact number at 24 kHz; None: unknown."""
+        """`total_samples` is the exact number at 24 kHz, or None if unknown."""
         self._sample_rate_hz = sample_rate_hz
         self._bit_rate = bit_rate or self.default_bit_rate
         self._resampler = None if sample_rate_hz == SAMPLE_RATE_HZ else Resampler(sample_rate_hz)
-        self._total_samples = total_samples  # of the file
+        self._total_samples = total_samples  # at the sample rate of the file
         if total_samples is not None:
             self._total_samples = resampled_samples(total_samples, sample_rate_hz)
         self._encoded_samples = 0
 
     def start(self) -> bytes:
-        """The file's header."""
+        """Return the file's header."""
         return b""
 
     def feed(self, samples: F32) -> bytes:
-        """Take [n] more samples at 24 kHz; return the bytes that are ready."""
+        """Add [n] samples at 24 kHz. Returns the encoded bytes that are ready."""
         return self._encode_counted(self._resampler.feed(samples) if self._resampler else samples)
 
     def finish(self) -> bytes:
-        """Return what was held back, and what follows the last sample."""
+        """Return the bytes held back, and those that follow the last sample."""
         rest = self._encode_counted(self._resampler.finish()) if self._resampler else b""
         count, total = self._encoded_samples, self._total_samples
         assert total in (None, count), f"{count} samples, not {total}"
         return rest + self._flush()
 
     def close(self) -> None:
-        """Release the codec's memory, megabytes that garbage collection frees late. May be called
-        at any time and more than once."""
+        """Release the codec's memory: megabytes that garbage collection would free late. Can be
+        called at any time and repeatedly."""
 
     def _encode_counted(self, samples: F32) -> bytes:
         if len(samples) == 0:
@@ -121,7 +121,7 @@ class Encoder:
 
 
 def wav_header(sample_rate_hz: int, total_samples: int | None) -> bytes:
-    """The 44 bytes before the first sample."""
+    """Return the 44 bytes before the first sample."""
     data_bytes = UNKNOWN_SIZE if total_samples is None else total_samples * SAMPLE_BYTES
     riff_bytes = data_bytes + _RIFF_OVERHEAD_BYTES
     if riff_bytes >= UNKNOWN_SIZE:  # unknown, or too large for the field
@@ -133,7 +133,7 @@ def wav_header(sample_rate_hz: int, total_samples: int | None) -> bytes:
 
 
 class WavEncoder(Encoder):
-    """PCM behind a WAV header, which states the length if it is known."""
+    """PCM after a WAV header, which states the length if it is known."""
 
     media_type = "audio/wav"
 
@@ -149,7 +149,7 @@ _EVERY_CODEC = {"flags": "+bitexact"}  # no library version in the file
 
 
 class _Sink:
-    """A write-only file for FFmpeg: without `seek`, it cannot rewrite bytes already sent."""
+    """Write-only file for FFmpeg. Without `seek`, FFmpeg cannot rewrite bytes already sent."""
 
     def __init__(self) -> None:
         self._pending = bytearray()
@@ -165,7 +165,7 @@ class _Sink:
 
 
 class ContainerEncoder(Encoder):
-    """Encodes with a codec in a container through PyAV. Subclasses give FFmpeg's names of both."""
+    """Encodes through PyAV. Subclasses name the codec and the container as FFmpeg does."""
 
     muxer: str
     codec: str
@@ -193,8 +193,8 @@ class ContainerEncoder(Encoder):
         return self._sink.take()
 
     def close(self) -> None:
-        """Container and codec refer to each other: without this call they keep 7 MiB for FLAC and
-        two threads until Python's garbage collector runs."""
+        """Release container and codec. They refer to each other, so otherwise they keep up to 7 MiB
+        and two threads until Python's garbage collector runs."""
         if self._open is not None:
             self._open[0].close()
             self._open = None
@@ -221,11 +221,11 @@ class Mp3Encoder(ContainerEncoder):
     """MP3 by LAME."""
 
     media_type, muxer, codec = "audio/mpeg", "mp3", "libmp3lame"
-    # Both would be completed at the end, in bytes already sent.
+    # FFmpeg would complete both headers at the end, in bytes already sent.
     muxer_options = MappingProxyType({"write_xing": "0", "id3v2_version": "0"})
-    # 7 takes half the time of LAME's default 5, with the same error: 26 dB below speech.
+    # Level 7 takes half the time of LAME's default, 5, with the same error: 26 dB below speech.
     codec_options = MappingProxyType({"compression_level": "7"})
-    default_bit_rate = 96_000  # LAME takes the nearest that MPEG has at the sample rate
+    default_bit_rate = 96_000  # LAME takes the nearest bit rate of MPEG at the sample rate
 
 
 class OpusEncoder(ContainerEncoder):
@@ -233,9 +233,9 @@ class OpusEncoder(ContainerEncoder):
 
     media_type, muxer, codec = "audio/ogg", "ogg", "libopus"
     rates_hz = (8000, 12000, 16000, 24000, 48000)  # RFC 6716, 2
-    # µs: one packet for each page; FFmpeg's default is a second.
+    # In µs: one packet per page. FFmpeg's default of a second would delay the audio.
     muxer_options = MappingProxyType({"page_duration": "20000"})
-    codec_options = MappingProxyType({"application": "audio"})  # "voip" changes the wave's shape
+    codec_options = MappingProxyType({"application": "audio"})  # "voip" filters the signal
     default_bit_rate = 64_000
 
 
@@ -243,7 +243,7 @@ class AacEncoder(ContainerEncoder):
     """AAC in ADTS."""
 
     media_type, muxer, codec = "audio/aac", "adts", "aac"
-    codec_options = MappingProxyType({"aac_coder": "fast"})  # slower coders err more
+    codec_options = MappingProxyType({"aac_coder": "fast"})  # slower coders have larger errors
     default_bit_rate = 96_000
 
 
@@ -262,7 +262,7 @@ class ALawEncoder(ContainerEncoder):
 
 
 _FLAC_TOTAL = slice(21, 26)
-"""The bytes of a FLAC file whose low 36 bits are the number of samples (RFC 9639, 8.2)."""
+"""Bytes of a FLAC header whose low 36 bits are the number of samples (RFC 9639, 8.2)."""
 
 
 class FlacEncoder(ContainerEncoder):
@@ -270,12 +270,12 @@ class FlacEncoder(ContainerEncoder):
 
     media_type, muxer, codec = "audio/flac", "flac", "flac"
     muxer_options = MappingProxyType({"metadata_header_padding": "0"})  # else 8 KiB of zeros
-    # FFmpeg's default at 24 kHz is 96 ms, which would delay the first sound.
+    # 40 ms. FFmpeg's default at 24 kHz is 96 ms, which would delay the first audio.
     codec_options = MappingProxyType({"frame_size": str(SAMPLE_RATE_HZ // 25)})
 
     def start(self) -> bytes:
-        """The header, with the length if it is known: FFmpeg would write it at the end, over bytes
-        already sent."""
+        """Return the header with the length, if known. FFmpeg would write the length at the end,
+        into bytes already sent."""
         header = bytearray(super().start())
         assert header[:4] == b"fLaC", "the stream does not begin as FLAC"
         if self._total_samples is not None:

@@ -1,5 +1,5 @@
-"""Processes the samples of one request while they stream: joins segments, changes pace and
-loudness, limits harmful levels, and adds a watermark."""
+"""Processing of a request's samples while they stream: joining of segments, pace, loudness, a limit
+for harmful levels, and a watermark."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,15 +13,15 @@ from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 from chatterbox.errors import ConfigError
 
 FADE_MS = 10.0
-"""Long enough that an edge does not click, shorter than any phone of speech."""
+"""Length of a fade: long enough to avoid a click, shorter than any phone of speech."""
 
 
 class Joiner:
-    """Fades both edges of every segment with a raised cosine. One joiner serves one request.
+    """Fades both edges of every segment of a request with a raised cosine.
 
-    A segment comes in pieces of any length, and its last samples are known only at its end. So the
-    latest `fade_ms` are held back and returned with the next piece. Segments shorter than two fades
-    get the product of both. No sample is added or lost.
+    A segment arrives in pieces of any length. Its last samples are known only at its end, so the
+    latest `fade_ms` are held back and returned with the next piece. In segments shorter than two
+    fades, the gains of both are multiplied. No sample is added or lost.
     """
 
     def __init__(self, *, fade_ms: float = FADE_MS) -> None:
@@ -30,17 +30,17 @@ class Joiner:
         self._rise: F32 = (0.5 - 0.5 * np.cos(np.pi * phase)).astype(np.float32)  # [fade]
         self._fall: F32 = self._rise[::-1]
         self._pending: F32 = np.zeros(0, np.float32)
-        self._taken_samples = 0  # of the open segment
+        self._fed_samples = 0  # of the open segment
         self._open = False
 
     def piece(self, samples: F32, *, first_of_segment: bool, last_of_segment: bool) -> F32:
-        """Take [n] samples of a segment (n may be 0); return those that are ready."""
+        """Add [n] samples of a segment (n may be 0). Returns the samples that are ready."""
         assert first_of_segment != self._open, "a segment begins exactly where none is open"
         if first_of_segment:
-            self._taken_samples = 0
+            self._fed_samples = 0
         self._open = not last_of_segment
-        gains = self._rise[self._taken_samples :][: len(samples)]
-        self._taken_samples += len(samples)
+        gains = self._rise[self._fed_samples :][: len(samples)]
+        self._fed_samples += len(samples)
         faded = samples.astype(np.float32)
         faded[: len(gains)] *= gains
         joined = np.concatenate([self._pending, faded])
@@ -52,39 +52,40 @@ class Joiner:
         return joined[:ready]
 
     def silence(self, pause_s: float) -> F32:
-        """Return the zeros of a pause between two segments."""
+        """Return zeros for a pause between two segments."""
         assert not self._open, "no pause inside a segment"
         return np.zeros(round(pause_s * SAMPLE_RATE_HZ), np.float32)
 
 
 SLOWEST, FASTEST = 0.25, 4.0
+"""Range of the speed: two `atempo` filters at the limits of their good quality."""
 STEP_SLOWEST, STEP_FASTEST = 0.5, 2.0
-"""The range of one `atempo` filter without loss of quality (FFmpeg's documentation). Beyond it two
-filters share the work."""
+"""Range of one `atempo` filter without loss of quality (FFmpeg's documentation). Speeds beyond it
+use two filters."""
 
 
 class Pace:
-    """Changes the speed of one stream without changing the pitch, with FFmpeg's `atempo`."""
+    """Changes the speed of a stream without changing its pitch, with FFmpeg's `atempo`."""
 
     def __init__(self, speed: float) -> None:
-        """`speed`: SLOWEST to FASTEST; 1 passes everything through."""
+        """`speed` is from SLOWEST to FASTEST; 1 leaves the samples unchanged."""
         assert SLOWEST <= speed <= FASTEST
         self._graph = None if speed == 1.0 else _tempo_graph(speed)
-        self._taken_samples = 0
+        self._fed_samples = 0
 
     def feed(self, samples: F32) -> F32:
-        """Take [n] samples; return those that are ready, possibly none."""
+        """Add [n] samples. Returns the samples that are ready, possibly none."""
         if self._graph is None or not len(samples):
             return samples
         frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
         frame.sample_rate = SAMPLE_RATE_HZ
-        frame.pts = self._taken_samples
-        self._taken_samples += len(samples)
+        frame.pts = self._fed_samples
+        self._fed_samples += len(samples)
         return _push(self._graph, frame)
 
     def finish(self) -> F32:
         """Return the samples held back."""
-        if self._graph is None or not self._taken_samples:
+        if self._graph is None or not self._fed_samples:
             return np.zeros(0, np.float32)
         return _push(self._graph, None)
 
@@ -123,16 +124,17 @@ def _tempo_graph(speed: float) -> av.filter.Graph:
 
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ * 4 // 10  # BS.1770: blocks of 400 ms
-SILENT_LUFS = -70.0  # BS.1770: quieter blocks are not counted
+SILENT_LUFS = -70.0  # BS.1770: quieter blocks do not count
 OFFSET_LUFS = -0.691  # BS.1770
 MAX_GAIN_DB = 24.0
-"""Limit of the gain, so that a far too quiet voice is not turned into noise."""
+"""Largest gain, so that the noise of a very quiet voice is not amplified further."""
 PEAK = 0.99
+"""Largest amplitude after the gain."""
 
 
 class Loudness:
-    """Brings one stream to `target_lufs`, measured by ITU-R BS.1770 with pyloudnorm's filters. The
-    first sound sets the gain, later sound adjusts it."""
+    """Normalises a stream to `target_lufs`, measured by ITU-R BS.1770 with pyloudnorm's filters.
+    The first piece sets the gain, later pieces adjust it."""
 
     def __init__(self, target_lufs: float) -> None:
         from pyloudnorm import Meter
@@ -142,12 +144,12 @@ class Loudness:
         stages = Meter(SAMPLE_RATE_HZ)._filters.values()
         self._sosfilt, self._filters = sosfilt, np.array([[*stage.b, *stage.a] for stage in stages])
         self._filter_state = np.zeros((len(self._filters), 2))
-        self._weighted: F32 = np.zeros(0, np.float32)  # of the incomplete block
+        self._weighted: F32 = np.zeros(0, np.float32)  # samples of the incomplete block
         self._power_sum, self._blocks = 0.0, 0
         self._gain: float | None = None
 
     def feed(self, samples: F32) -> F32:
-        """[n] samples → [n]. The gain changes evenly over them."""
+        """Return [n] samples with the gain applied; the gain changes linearly over them."""
         if not len(samples):
             return samples
         self._measure(samples)
@@ -187,21 +189,21 @@ def _lufs(power: float) -> float:
 
 CEILING_BLOCK_SAMPLES = SAMPLE_RATE_HZ // 50
 CEILING_MEMORY_S = 0.2
-"""Time constant of the level: shorter sound hurts less, and may be a syllable."""
+"""Time constant of the level. Shorter peaks do less harm and can be syllables."""
 CEILING_DECAY = math.exp(-CEILING_BLOCK_SAMPLES / SAMPLE_RATE_HZ / CEILING_MEMORY_S)
-"""Factor of the energy so far with each further block."""
+"""Factor by which each block reduces the weight of earlier energy."""
 
 
 class Ceiling:
-    """Turns down hum, tones and noise at full scale, as forged and tonal voices produce them.
-    Passes speech on bit for bit.
+    """Attenuates hum, tones and noise at full scale, which forged and tonal voices produce. Returns
+    speech unchanged, bit for bit.
 
-    Serves one segment in pieces of any length. The gain of a block depends only on earlier blocks,
-    so nothing is held back and the result does not depend on the pieces.
+    Processes one segment in pieces of any length. The gain of a block depends only on earlier
+    blocks, so no samples are held back and the result does not depend on the pieces.
     """
 
     def __init__(self, loudest_rms: float) -> None:
-        """`loudest_rms`: the level to which lasting louder sound is turned down."""
+        """`loudest_rms` is the level to which sustained louder sound is attenuated."""
         self._loudest_rms = loudest_rms
         self._energy = 0.0  # mean square, weighted towards the latest blocks
         self._block = np.zeros(CEILING_BLOCK_SAMPLES, np.float32)
@@ -209,7 +211,7 @@ class Ceiling:
         self._gain = 1.0
 
     def limit(self, samples: F32) -> F32:
-        """Take the next [n] samples; return them, turned down if needed."""
+        """Return the next [n] samples, attenuated if they are too loud."""
         gains = np.ones(len(samples), np.float32)
         at = 0
         while at < len(samples):

@@ -134,6 +134,6 @@ def test_lossless_is_lossless(speech) -> None:
     ("name", "rate_hz"), [("opus", 44100), ("ulaw", 24000), ("wav", 44101), ("mp3", 0)]
 )
 def test_a_rate_that_a_format_lacks_is_the_callers_error(name: str, rate_hz: int) -> None:
-    with pytest.raises(InvalidValue, match="is made at") as caught:
+    with pytest.raises(InvalidValue, match="is available at") as caught:
         audio_format(name, rate_hz)
     assert caught.value.param == "sample_rate"
