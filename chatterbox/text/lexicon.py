@@ -55,7 +55,7 @@ def any_in(section: str) -> str:
 TITLES, STREETS, DIRECTIONS = map(spoken_in, ("titles", "streets", "directions"))
 BARE_TITLES, BARE_STREETS = words_in("bare titles"), words_in("bare streets")
 ABBREVIATIONS, BOOKS = spoken_in("abbreviations"), spoken_in("books")
-BEFORE_FIGURE, BARE_BEFORE_FIGURE = spoken_in("before figure"), words_in("bare before figure")
+NUMBER_LABELS, BARE_NUMBER_LABELS = spoken_in("number labels"), words_in("bare number labels")
 LABELS, STARTERS = words_in("labels"), words_in("starters")
 
 # --- currencies and units ------------------------------------------------------------------------

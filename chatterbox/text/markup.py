@@ -194,10 +194,10 @@ class Tags:
     def remove_citations(self, text: str) -> str:
         """Remove citations (`[1][2]`, ` [1, 2]`, `【…】`) and the targets of links. `[text][1]`
         keeps its text, `array[5]` and `[0, 1]` keep their numbers. Linear time."""
-        text = _cited(text)
+        text = _chat_citations(text)
         if "][" in text:
             text = _REFERENCE.sub(self._reference, text)
-        return _marks(text)
+        return _citations(text)
 
     def _reference(self, match: Match) -> str:
         named = any(t in self.names or _PAUSE.fullmatch(t) for t in match.groups())
@@ -264,31 +264,31 @@ def skip_code_blocks(text: str) -> str:
 
 
 # --- citations and reference links ---------------------------------------------------------------
-_cited = Step(__name__, needs=r"[\[【]")
+_chat_citations = Step(__name__, needs=r"[\[【]")
 """Remove the citations of chat models: `So it is.【4:0†a.pdf】` → `So it is.`"""
-_marks = Step(__name__, needs=r"\[")
+_citations = Step(__name__, needs=r"\[")
 """Remove citations, keep indexes and lists: `Fact [3, 4] in x[0]` → `Fact in x zero`."""
-_ARRAYS, _NEEDS_FIGURE = words_in("arrays"), words_in("needs figure")
+_ARRAYS, _NEEDS_NUMBER = words_in("arrays"), words_in("needs number")
 _NAME = re.compile(r"\w|[a-z]+(?:_\w*|[0-9]+|[A-Z]\w*)|\w+_\w*")
 _USED = re.compile(r" ?[=+*<]|\.[a-z_]+[(\[]|[(\[]")
 """Matches behind an element of an array, not behind a citation."""
-_cited.add(  # 【4:0†file.pdf】, `:contentReference[oaicite:0]{index=0}`, `[^1]`
+_chat_citations.add(  # 【4:0†file.pdf】, `:contentReference[oaicite:0]{index=0}`, `[^1]`
     r"(?i)[ \xa0]?(?:【(?=[^【】\n]{0,200}[\d†])[^【】\n]{0,200}】"
     r"|:contentReference(?=\[oaicite)|\[oaicite:[^\[\]\n]{0,20}\](?:\{[^{}\n]{0,20}\})?"
     r"|\[citation needed\]|\[\^\w{1,20}\^?\](?::(?= ))?)",
     "",
 )
-_cited.add(  # `[1]: https://…`, alone on a line
+_chat_citations.add(  # `[1]: https://…`, alone on a line
     r"(?m)^ {0,3}\[[^\[\]\n]{1,100}\]:[ \t]{0,3}<?(?:[a-z]{2,10}:|www\.|#|\S{0,100}/)[^\n]*$",
     "",
     r"\]:",
 )
-_marks.add(  # a numbered link
+_citations.add(  # a numbered link
     r"\[?(\[\d{1,3}\])\]?\([^()\s]{1,2000}+(?: \"[^\"\n]{0,300}+\")?\)", r"\1", r"\]\("
 )
 
 
-@_marks.rule(
+@_citations.rule(
     r"(?:[ \xa0]?\[\d{1,3}(?:[ \xa0]?[,;–-][ \xa0]?\d{1,3}){0,20}\]"
     r"(?:,(?: and)?(?=[ \xa0]?\[\d)| and(?= \[\d))?)+"
 )
@@ -305,6 +305,6 @@ def _say_mark(match: Match) -> str:
     else:
         follows_sign = before.rstrip()[-1:] in tuple("=(:+*/<>]")
         opens = not text[text.rfind("\n", 0, start) + 1 : start].strip() and len(values) > 1
-        needed = word.lower() in _NEEDS_FIGURE | _ARRAYS
+        needed = word.lower() in _NEEDS_NUMBER | _ARRAYS
         is_index = opens or needed or follows_sign or values != sorted(values)
     return re.sub(r"[\[\]]+", " ", match[0]) if is_index or 0 in values else ""

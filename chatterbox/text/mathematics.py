@@ -113,6 +113,7 @@ read = Step(__name__)
 """Read plain mathematics as words: `2x + 3 = 7` → `two x plus three equals seven`."""
 _SPOKEN = dict.fromkeys("*×x", "times") | dict.fromkeys("-–", "minus")
 _SPOKEN |= {"+": "plus", "/": "divided by"}
+_SUM = r"\w{1,3}(?: ?[-+*/] ?\w{1,3}){0,3}"
 _STARRED = r"\*(?:(?<=[\w)]\*)|(?<=[\w)] \*))\*? ?[-\w(]"
 """Cheap to search for: a star between two factors."""
 read.add(r"(?<!\w)\$(?=[A-Za-z_])", "", r"\$")  # a variable of a shell: `$x`
@@ -178,9 +179,9 @@ read.add(r"\+ ?/ ?[-–]|\+-(?=\d)", "±", r"\+")
 read.add(r"(?<=\w) ?([-+*/])= ?(?=[\w(])", lambda m: f" {_SPOKEN[m[1]]} equals ", "=")
 
 read.add(  # |x - 1| < 2; `| a | b |` is a row of a table
-    r"(?<![\w|])\|(\w{1,3}(?: ?[-+*/] ?\w{1,3}){0,3})\|"
-    r"(?=[),.;:!?^]| ?[-+*/=<>≤≥≠]| (?:is|and|or)\b)",
-    r" the absolute value of \1",
+    rf"(?<![\w|])\|({_SUM})\|(?=[),.;:!?^]| ?[-+*/=<>≤≥≠]| (?:is|and|or)\b)"
+    rf"|(?<=[-+=<>≤≥] )\|({_SUM})\|(?![\w|])",
+    r" the absolute value of \1\2",
     r"\|[^\s|]+(?: [^|]+)?\|",
 )
 

@@ -127,19 +127,19 @@ def _warn(*what: str) -> None:
 
 # --- the rules of reading ------------------------------------------------------------------------
 NO_TAGS = markup.Tags()
-_FIGURE = re.compile("[0-9]")
+_DIGIT = re.compile("[0-9]")
 _CAPITAL = "\ue000"
 """Marks a number that opens a sentence, so that its first word is capitalised. A private character,
 which `normalise_characters` removes from texts."""
 
-_opened = Step(__name__, "opened")
+_mark_openings = Step(__name__, "mark_openings")
 """Mark numbers that open a sentence, while they are digits: `5 cats` → `Five cats`."""
-_opened.add(
+_mark_openings.add(
     rf"(?m)(?:^|(?<=[.!?] )(?<!\d (?:ft|lb|hr)\. ))(?=[{CURRENCY_SIGNS}.-]{{0,2}}\d)", _CAPITAL
 )
-_capitalised = Step(__name__, "capitalised", _CAPITAL)
+_capitalise = Step(__name__, "capitalise", _CAPITAL)
 """Capitalise the words of marked numbers: `5 cats` → `Five cats`."""
-_capitalised.add(_CAPITAL + r" *(\w?)", lambda m: m[1].upper())
+_capitalise.add(_CAPITAL + r" *(\w?)", lambda m: m[1].upper())
 
 _wide_stops = Step(__name__, "wide_stops")
 """Put a space between sentences of scripts that have none: `你好。再见` → `你好. 再见`."""
@@ -157,14 +157,14 @@ _WORDS = (
     dates.names,
     words.streets,
     numbers.slashes,
-    words.figured,
+    words.number_labels,
     words.read,
     roman.read,
 )
-_FIGURES = (
-    _opened,
+_NUMBERS = (
+    _mark_openings,
     words.verses,
-    numbers.linked,
+    numbers.ratios,
     dates.read,
     dates.clock,
     identifiers.read,
@@ -176,11 +176,11 @@ _FIGURES = (
     numbers.fractions,
     numbers.ranges,
     years.read,
-    numbers.rest,
+    numbers.remaining,
 )
-_SIGNS = (_capitalised, signs.read, characters.tidy)
+_SIGNS = (_capitalise, signs.read, characters.tidy)
 """All the rules except those that know the tags, in their order. Rules up to `_LINES` see the whole
-text, the others one block; rules of `_FIGURES` only lines with digits, until no digits are left."""
+text, the others one block; rules of `_NUMBERS` only lines with digits, until no digits are left."""
 
 
 def normalise(
@@ -220,10 +220,10 @@ def normalise(
 def _in_words(text: str, allowance: Allowance) -> str:
     def read(block: str) -> str:
         block = apply(_WORDS, block, allowance)
-        if _FIGURE.search(block):
-            lines = groupby(block.split("\n"), lambda line: _FIGURE.search(line) is not None)
+        if _DIGIT.search(block):
+            lines = groupby(block.split("\n"), lambda line: _DIGIT.search(line) is not None)
             block = "\n".join(
-                apply(_FIGURES, "\n".join(some), allowance, needs=_FIGURE) for _, some in lines
+                apply(_NUMBERS, "\n".join(some), allowance, needs=_DIGIT) for _, some in lines
             )
         return apply(_SIGNS, block, allowance)
 

@@ -152,13 +152,13 @@ def _say_unit_alone(match: Match) -> str:
 slashes.add(rf"{NO_NUMBER_BEFORE}({NUMBER}) / (?={NUMBER}(?![\w/]))", r"\1 divided by ")
 
 # --- before dates, times and measures ------------------------------------------------------------
-linked = Step(__name__, "linked")
+ratios = Step(__name__, "ratios")
 """Read ratios, blood pressures and `~` as words: `odds of 3:1` → `odds of three to one`."""
 _TERM = r"(?:\d{1,3}(?:,\d{3})+|\d{1,4})"
 _RATIO = rf"({_TERM}):({_TERM})"
 
 
-@linked.rule(
+@ratios.rule(
     r"(?i)(\b(?:blood pressure|bp)\b[^\d.]{0,20})?(?<![\w./,-])([89]\d|1\d\d|2[0-4]\d)/"
     r"([4-9]\d|1[0-4]\d)(?![\w/]|[.,]\d)( ?mm ?Hg\b)?",
     "/",
@@ -171,7 +171,7 @@ def _say_pressure(match: Match) -> str:
     return f"{before}{in_pairs(top)} over {in_pairs(bottom)}{unit and ' millimeters of mercury'}"
 
 
-linked.add(r"(?<=[\d%°CFkKm]) ?~ ?(?=[$£€]?\d)", "–", "~")
+ratios.add(r"(?<=[\d%°CFkKm]) ?~ ?(?=[$£€]?\d)", "–", "~")
 
 
 def _say_ratio(match: Match) -> str:
@@ -180,18 +180,18 @@ def _say_ratio(match: Match) -> str:
     return f"{before}{number(first)}{link}{number(second)}"
 
 
-linked.add(
+ratios.add(
     rf"(?i)(\b(?:ratio|scale|odds|split|dilution)(?: of| is| was|:)? ){_RATIO}\b",
     _say_ratio,
     "[0-9]:[0-9]",
 )
-linked.add(
+ratios.add(
     rf"(?i)(?<![\w.:])(){_RATIO}(?= (?:ratio|scale|odds|mix|split|dilution|majority|aspect)\b)",
     _say_ratio,
     "[0-9]:[0-9]",
 )
-linked.add(r"(?<=\d(?:st|nd|rd|th)) ?[-–—] ?(?=\d{1,4}(?:st|nd|rd|th)\b)", " to ")
-linked.add(r"(?<=\d)-in-(?=\d|a\b)", " in ", "-in-")
+ratios.add(r"(?<=\d(?:st|nd|rd|th)) ?[-–—] ?(?=\d{1,4}(?:st|nd|rd|th)\b)", " to ")
+ratios.add(r"(?<=\d)-in-(?=\d|a\b)", " in ", "-in-")
 
 # --- before measures, which read `x` -------------------------------------------------------------
 powers = Step(__name__, "powers")
@@ -312,9 +312,9 @@ def _in_sum(match: Match, *, spaced: bool) -> bool:
     return sign in tuple("=+*×÷") or (sign != "(" and (spaced or ends))
 
 
-rest = Step(__name__, "rest")
+remaining = Step(__name__, "remaining")
 """Read every number that is left, apart from the letters it touches: `mp3` → `mp three`."""
-rest.add(
+remaining.add(
     NUMBER,
     lambda m: f"{' ' * text_before(m, 1).isalpha()}{number(m[0])}{' ' * text_after(m).isalpha()}",
 )

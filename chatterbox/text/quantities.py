@@ -4,25 +4,10 @@ import re
 from collections.abc import Callable
 from math import gcd
 
-from chatterbox.text import lexicon
+from chatterbox.text import lexicon, numbers, rules
 from chatterbox.text.lexicon import UNITS, any_in, any_of, unit
-from chatterbox.text.numbers import (
-    NUMBER,
-    POWERS,
-    cardinal,
-    fraction,
-    mixed_number,
-    number,
-    per_unit,
-)
-from chatterbox.text.rules import (
-    Match,
-    Step,
-    is_attributive,
-    part_follows,
-    text_before,
-    word_before,
-)
+from chatterbox.text.numbers import NUMBER, cardinal, fraction, mixed_number, number, per_unit
+from chatterbox.text.rules import Match, Step, text_before, word_before
 
 read = Step(__name__)
 """Read measures and percentages as words: `5-10 km` → `five to ten kilometers`."""
@@ -69,10 +54,6 @@ def _is_joined(match: Match) -> bool:
     return bool(match["gap"] != " ")
 
 
-def _before(match: Match) -> str:
-    return text_before(match, 60)
-
-
 def _unit_of(match: Match) -> str | None:
     """Return the unit as a key of UNITS, None where the text behind the number is no unit."""
     written, per = match["unit"], match["per"]
@@ -96,7 +77,7 @@ def _unit_of(match: Match) -> str | None:
 
 def _degrees(match: Match) -> str | None:
     """`350 F` and `70F`, but not `Room 12C` or `34C`."""
-    value, before, written = match["b"] or match["a"], _before(match), match["unit"]
+    value, before, written = match["b"] or match["a"], text_before(match, 60), match["unit"]
     if _SEAT.search(before) or _follows(_NAME, match) or "/" in value or "^" in value:
         return None
     warm = _HEAT.search(before) or _HEAT.search(match.string, match.end(), match.end() + 60)
@@ -106,13 +87,13 @@ def _degrees(match: Match) -> str | None:
 
 def _times(match: Match) -> str | None:
     variable = match["power"] or _follows(_OPERATOR, match) or not _is_joined(match)
-    return None if variable or _before(match).endswith(("=", "= ")) else "x"
+    return None if variable or text_before(match, 60).endswith(("=", "= ")) else "x"
 
 
 def _inches(match: Match) -> str | None:
     apart = not (_is_joined(match) or match["per"])
     if apart and not _INCHES.match(match.string, match.end("unit")):
-        return "in" if _LENGTH_BEFORE.search(_before(match)) else None
+        return "in" if _LENGTH_BEFORE.search(text_before(match, 60)) else None
     return "in"
 
 
@@ -120,8 +101,8 @@ def _meters_or_minutes(match: Match) -> str:
     """Minutes behind `timer`, and behind `in` or `for` where `m` touches its number."""
     if match["power"] or match["per"] or len(match["a"]) > 2:
         return "m"
-    timed = _TIMER.search(_before(match)) and not _follows(_DISTANCE, match)
-    if timed and (_is_joined(match) or "timer" in _before(match).lower()):
+    timed = _TIMER.search(text_before(match, 60)) and not _follows(_DISTANCE, match)
+    if timed and (_is_joined(match) or "timer" in text_before(match, 60).lower()):
         return "min"
     return "min" if _follows(_WAITING, match) else "m"
 
@@ -140,8 +121,8 @@ def _pence(match: Match) -> str | None:
 
 def _kelvin(match: Match) -> str | None:
     """`300 K`, but not `50 K people`, which are thousands, or `Windows 10 K`, which is a name."""
-    word = word_before(match)
-    named = word.istitle() and word not in lexicon.STARTERS and not _HEAT.search(_before(match))
+    word, before = word_before(match), text_before(match, 60)
+    named = word.istitle() and word not in lexicon.STARTERS and not _HEAT.search(before)
     return None if named or _follows(_MANY, match) else "K"
 
 
@@ -235,10 +216,10 @@ def _say_measure(match: Match) -> str:
     is_plural = written[-1] == "s" and written[:-1] in UNITS and written != "bps"  # lbs
     singular = (
         match["gap"] == "-"
-        or is_attributive(text, match.start(), end)
-        or (match["gap"] == "" and part_follows(text, end))
+        or rules.is_attributive(text, match.start(), end)
+        or (match["gap"] == "" and rules.part_follows(text, end))
     ) and not (is_plural or sign == "x")
-    power = POWERS.get(match["power"] or (match["square"] or "")[:1], "")
+    power = numbers.POWERS.get(match["power"] or (match["square"] or "")[:1], "")
     one, many = (power + name for name in UNITS[sign])
     return _amount(match, one, many, singular) + _per(match)
 

@@ -7,7 +7,7 @@ a pronoun, so its neighbours must leave no doubt. Other letters stay as they are
 import re
 from itertools import pairwise
 
-from chatterbox.text.lexicon import BEFORE_FIGURE, STARTERS, any_in, word_set, words_in
+from chatterbox.text.lexicon import NUMBER_LABELS, STARTERS, any_in, word_set, words_in
 from chatterbox.text.numbers import cardinal, ordinal, year
 from chatterbox.text.rules import Match, Step, text_after, text_before
 
@@ -33,7 +33,7 @@ _WORDS = _CLASSES | word_set(
     "chapter part act scene book volume section article appendix episode title figure table mark "
     "canto annex"
 )
-_NOTED = {**BEFORE_FIGURE, "pt": "part", "bk": "book", "p": "page", "pp": "pages"}
+_NOTED = {**NUMBER_LABELS, "pt": "part", "bk": "book", "p": "page", "pp": "pages"}
 _PROPER = ("world war", "super bowl")
 _NEXT = re.compile(r" (\w[\w']*)(?: (\w+))?")
 _NO_VERB = word_set("the a an of in at on by from to for with is has who whose which as")

@@ -35,7 +35,7 @@ _BEFORE_DAY = (_CALENDAR | {*lexicon.BOOKS, "b", "d", "fl", "r"}) - {*lexicon.TI
 """Months, books of the Bible and the like: a stop belongs to them only before a number."""
 _ABBREVIATED = {word.rstrip(".").lower() for word in lexicon.ABBREVIATIONS}
 _SHORT = _ABBREVIATED | {
-    word.lower() for word in (*lexicon.TITLES, *lexicon.STREETS, *lexicon.BEFORE_FIGURE)
+    word.lower() for word in (*lexicon.TITLES, *lexicon.STREETS, *lexicon.NUMBER_LABELS)
 }
 """Words that a stop may belong to; units behind a number may have one as well."""
 
@@ -100,7 +100,7 @@ def _after_abbreviation(word: str, before: str, following: Match, end: int) -> b
     one_letter = len(word) == 1 and word.islower() and not versus
     if one_letter or word in _BEFORE_DAY:
         return not next_word[:1].isdigit()
-    if word.lower() in lexicon.BEFORE_FIGURE and not (
+    if word.lower() in lexicon.NUMBER_LABELS and not (
         word in lexicon.TITLES or abbreviated or versus
     ):
         if next_word == "I" and following.end() == end:

@@ -84,7 +84,7 @@ streets.add(  # I-95 N
 )
 
 # --- abbreviations in front of a number ----------------------------------------------------------
-figured = Step(__name__, "figured", "[0-9]")
+number_labels = Step(__name__, "number_labels", "[0-9]")
 """Read abbreviations in front of numbers as words: `pp. 3-5` → `pages three to five`."""
 _NAMES = word_set("Dan Gal Gen Jn Josh Mal Mic Phil Sam Tim")
 """Books whose abbreviation without a stop is a name or a word."""
@@ -92,14 +92,16 @@ _NTH_BOOK = {"1": "First ", "2": "Second ", "3": "Third ", None: ""}
 _LIVES = {"b": "born ", "d": "died ", "fl": "flourished ", "r": "reigned ", "m": "married "}
 _BEFORE_YEAR = {"est": "established", "fl": "flourished"}
 _DIVISION = re.compile(r"(?i)\b(?:article|section|part|chapter|title|table|book|appendix)s? $")
-figured.add(  # (b. 1945)
+number_labels.add(  # (b. 1945)
     r"(?:(?<=\()|(?<=[,;] ))(b|d|fl|r|m)\. ?(?=(?:c\. ?|ca\. ?)?\d{3,4}\b)",
     lambda m: _LIVES[m[1]],
     "[0-9]{3}",
 )
 
 
-@figured.rule(rf"\b(?:([123]) )?({any_of(lexicon.BOOKS)})(?:\. ?| )(?=\d{{1,3}}:\d)", "[0-9]:[0-9]")
+@number_labels.rule(
+    rf"\b(?:([123]) )?({any_of(lexicon.BOOKS)})(?:\. ?| )(?=\d{{1,3}}:\d)", "[0-9]:[0-9]"
+)
 def _say_book(match: Match) -> str:
     """1 Cor. 9:4"""
     if match[2] in _NAMES and not match[1] and "." not in match[0]:
@@ -107,10 +109,10 @@ def _say_book(match: Match) -> str:
     return f"{_NTH_BOOK[match[1]]}{lexicon.BOOKS[match[2]]} "
 
 
-figured.add(r"(?<=\dth )c\.(?= [a-z])", "century", r"th c\.")
+number_labels.add(r"(?<=\dth )c\.(?= [a-z])", "century", r"th c\.")
 
 
-@figured.rule(r"(?<![\w.'])([A-Z])\.(?:(\d)(\d\d)|(\d{1,2}))(?![\w.]\d|\w)", r"[A-Z]\.[0-9]")
+@number_labels.rule(r"(?<![\w.'])([A-Z])\.(?:(\d)(\d\d)|(\d{1,2}))(?![\w.]\d|\w)", r"[A-Z]\.[0-9]")
 def _say_standard(match: Match) -> str:
     """H.264 → H 2 64, X.25 → X 25, M.2 → M dot 2."""
     letter, hundreds, tens, small = match.groups()
@@ -121,9 +123,9 @@ def _say_standard(match: Match) -> str:
     return f"{letter} {small}" if len(small) > 1 else f"{letter} dot {small}"
 
 
-figured.add(r"(?<![\w.,$])(\d)0(\d)(?=\([a-z]\))", r"\1 oh \2", r"[0-9]\(")  # 401(k)
-figured.add(r"(?<![\w.,$])(\d)(\d\d)(?=\([a-z]\))", r"\1 \2", r"[0-9]\(")
-figured.add(
+number_labels.add(r"(?<![\w.,$])(\d)0(\d)(?=\([a-z]\))", r"\1 oh \2", r"[0-9]\(")  # 401(k)
+number_labels.add(r"(?<![\w.,$])(\d)(\d\d)(?=\([a-z]\))", r"\1 \2", r"[0-9]\(")
+number_labels.add(
     r"(?<=\d) ?([AaPp])\. ?[Mm]\b\.?",
     lambda m: f" {m[1].upper()}M{_stop(m) if m[0][-1] == '.' else ''}",
     r"[AaPp]\. ?[Mm]",
@@ -136,12 +138,12 @@ def _label_before(match: Match) -> str:
     return label if label in lexicon.LABELS else ""
 
 
-@figured.rule(r"(?<![\w.'/-])(?P<word>[A-Za-z/]{1,7}+)(?P<gap>\. ?| )(?=\d)", "[. ][0-9]")
-def _say_before_figure(match: Match) -> str:
+@number_labels.rule(r"(?<![\w.'/-])(?P<word>[A-Za-z/]{1,7}+)(?P<gap>\. ?| )(?=\d)", "[. ][0-9]")
+def _say_number_label(match: Match) -> str:
     """No. 5"""
     written, gap = match["word"], match["gap"]
     word = written.lower()
-    if word not in (lexicon.BARE_BEFORE_FIGURE if gap == " " else lexicon.BEFORE_FIGURE):
+    if word not in (lexicon.BARE_NUMBER_LABELS if gap == " " else lexicon.NUMBER_LABELS):
         return match[0]
     if len(written) == 1 and written.isupper() and (label := _label_before(match)):
         return f"{written} " if label in ("figure", "table", "section", "appendix") else match[0]
@@ -149,7 +151,7 @@ def _say_before_figure(match: Match) -> str:
         return match[0]  # 5 min. 30
     if word == "v" and gap == ".":
         return "version " if written == "v" else match[0]  # v.2, Article V.2
-    said = lexicon.BEFORE_FIGURE[word]
+    said = lexicon.NUMBER_LABELS[word]
     if word in _BEFORE_YEAR and re.match(r"\d{4}\b", text_after(match, 5)):
         said = _BEFORE_YEAR[word]
     return (said.capitalize() if written[0].isupper() else said) + " "
@@ -175,7 +177,7 @@ read.add(
 )
 read.add(
     r"\b(Apt|Ste|Bldg)\.? (?=[A-Z]\d{0,3}\b)",
-    lambda m: lexicon.BEFORE_FIGURE[m[1].lower()].capitalize() + " ",
+    lambda m: lexicon.NUMBER_LABELS[m[1].lower()].capitalize() + " ",
     "Apt|Ste|Bldg",
 )
 

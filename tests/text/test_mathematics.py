@@ -30,6 +30,7 @@ LATEX = [
 ]
 PLAIN = [
     ("|x - 1| < 2", "the absolute value of x minus one is less than two."),
+    ("2 = |x - 3|", "Two equals the absolute value of x minus three."),
     (
         "|x| + |y| = 1, |1|7|",
         "the absolute value of x plus the absolute value of y equals one, one, seven.",

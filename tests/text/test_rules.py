@@ -38,10 +38,10 @@ def test_a_fault_costs_its_rule_in_its_sentence_only(monkeypatch, caplog):
     assert record.exc_info is None
 
 
-@pytest.mark.parametrize("failed", range(len(normalisation._WORDS + normalisation._FIGURES) + 8))
+@pytest.mark.parametrize("failed", range(len(normalisation._WORDS + normalisation._NUMBERS) + 8))
 def test_any_rule_may_fail(monkeypatch, failed):
     """Whichever it is, the text is spoken, and the other rules do their work."""
-    tables = ("_MARKUP", "_CHARACTERS", "_LINES", "_WORDS", "_FIGURES", "_SIGNS")
+    tables = ("_MARKUP", "_CHARACTERS", "_LINES", "_WORDS", "_NUMBERS", "_SIGNS")
     for table in tables:
         was = getattr(normalisation, table)
         if failed < len(was):
