@@ -1,4 +1,4 @@
-"""Opens the configured model, of whichever family. To add a family, add an entry to `FAMILIES`."""
+"""Opens the configured model. To add a model family, add an entry to `FAMILIES`."""
 
 import logging
 from collections.abc import Callable
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RegisteredFamily:
-    """The entry points of a family's folder."""
+    """Entry points of a family's folder."""
 
     files: FamilyFiles
     load: Callable[[LoadRequest], LoadedModel]
@@ -34,7 +34,7 @@ FAMILIES = (
     RegisteredFamily(TURBO_FILES, turbo.load, turbo.compile_model),
     RegisteredFamily(ORPHEUS_FILES, orpheus.load, orpheus.compile_model),
 )
-"""The first one is the default, for `auto` and for the embedded model."""
+"""The model families. `auto` and the embedded model belong to the first."""
 
 
 def load_model(
@@ -46,10 +46,10 @@ def load_model(
 ) -> LoadedModel:
     """Select, check and open the configured model.
 
-    Graphs that are captured are opened by the threads that will call them, since onnxruntime keeps
-    CUDA graphs for each thread. Others are opened by this thread: opened elsewhere, a full-size
-    model leaves 96 MiB in the arenas of the thread's allocator. Raises ModelError or ConfigError
-    with one line.
+    Graphs that are captured are opened in the threads that will call them, since onnxruntime keeps
+    CUDA graphs per thread. Others are opened in the calling thread: in another thread, a full-size
+    model would leave 96 MiB in the arenas of that thread's allocator. Raises ModelError or
+    ConfigError with one line.
     """
     try:
         family, request = _select(config, notify)
@@ -60,7 +60,7 @@ def load_model(
         return family.load(request)
     except (ModelError, ConfigError):
         raise
-    except Exception as fault:  # a file that passed all checks may still break its reader
+    except Exception as fault:  # a file that passed all checks can still be invalid for its reader
         log.debug("the model cannot be loaded", exc_info=True)
         what = f"{type(fault).__name__}: {first_line(fault)}"
         hint = "; lower CHATTERBOX_MAX_SEQUENCES" if is_out_of_memory(fault) else ""
@@ -68,7 +68,7 @@ def load_model(
 
 
 def compile_model(config: TTSConfig, notify: Notify) -> list[str]:
-    """Compile the configured model unless it is in the cache. Returns what was proven, for the
+    """Compile the configured model unless it is in the cache. Returns notes on the proofs, for the
     operator. Raises ModelError or ConfigError with one line."""
     family, request = _select(config, notify)
     return [f"{request.name}: {line}" for line in family.compile_model(request)]

@@ -1,7 +1,7 @@
-"""Data that a family gets to open a model, and the loaded model that it returns.
+"""`LoadRequest`, with which a family opens a model, and `LoadedModel`, which the family returns.
 
-A family has functions `load(request: LoadRequest) -> LoadedModel` and
-`compile_model(request: LoadRequest) -> list[str]`, which `families/load.py` names.
+Each family has the functions `load(request: LoadRequest) -> LoadedModel` and
+`compile_model(request: LoadRequest) -> list[str]`, which are listed in `families/load.py`.
 """
 
 import time
@@ -36,23 +36,23 @@ T = TypeVar("T")
 
 
 class Runner(Protocol):
-    """Runs a function in some thread and waits for it."""
+    """Runs a function in a certain thread and waits for the result."""
 
     def __call__(self, work: Callable[[], T]) -> T:
-        """Return or raise what `work` does."""
+        """Return the result of `work`, or raise its exception."""
 
 
 def run_here(work: Callable[[], T]) -> T:
-    """Run a function in this thread."""
+    """Run a function in the calling thread."""
     return work()
 
 
 RTF_STEPS = 8
-"""Steps that `measure_rtf` times."""
+"""Number of steps that `measure_rtf` times."""
 
 
 def measure_rtf(model: LanguageModel, prompt: Prompt, token_rate_hz: float) -> float:
-    """Measure the seconds of computing for a second of speech, with one sequence in the model."""
+    """Measure the seconds of computing per second of speech, with one sequence in the model."""
     model.prefill(0, prompt)
     times_s = []
     for _ in range(RTF_STEPS):
@@ -72,23 +72,23 @@ class ModelInfo:
     device: str
     fallback: str | None  # why `auto` chose the embedded model
     notes: tuple[str, ...]  # for the operator
-    expected_rtf: float | None = None  # seconds of computing for a second of speech, if measured
-    device_note: str = ""  # the one of `notes` that explains the choice of the device
-    machine: str = ""  # the GPU, or the CPU and its cores
+    expected_rtf: float | None = None  # seconds of computing per second of speech, if measured
+    device_note: str = ""  # explains the choice of the device; also in `notes`
+    machine: str = ""  # name of the GPU, or of the CPU and its number of cores
 
     @property
     def slowness(self) -> str | None:
-        """A warning for people, or None when speech is made faster than real time."""
+        """A warning for users; None if speech is generated faster than real time."""
         if self.expected_rtf is None or self.expected_rtf < 1:
             return None
         return (
-            f"On this machine a second of speech takes about {self.expected_rtf:.2g} s to make: too"
-            " slow to listen live. Ask for a file, and wait."
+            f"On this machine a second of speech takes about {self.expected_rtf:.2g} s to generate:"
+            " too slow for live listening. Request a whole file instead of a stream."
         )
 
     @property
     def precision_text(self) -> str:
-        """The precision of all graphs if they agree, else `graph=precision` for each."""
+        """The precision if all graphs have the same, otherwise `graph=precision` for each graph."""
         values = set(self.precision.values())
         if len(values) == 1:
             return values.pop()
@@ -97,21 +97,21 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """Everything that a family needs to open a model, whose files are complete."""
+    """The settings, files and threads with which a family opens a model."""
 
     config: TTSConfig
     settings: SessionSettings
     name: str  # "mini", a hub id, or a directory's name
-    files: ModelFiles
-    fallback: str | None = None
+    files: ModelFiles  # complete
+    fallback: str | None = None  # why `auto` chose the embedded model
     in_model_thread: Runner = run_here  # the thread that will step the language model
     in_decoder_thread: Runner = run_here  # the thread that will call the decoder
 
     @contextmanager
     def in_background(self, work: Callable[[], T]) -> Iterator[Callable[[], T]]:
-        """Run `work` at the same time as the block, and yield a function that returns its result.
+        """Run `work` concurrently with the block. Yields a function that returns its result.
 
-        On a GPU, whose memory both would share, and at a first start, which compiles, `work` only
+        On a GPU, where both would compete for memory, and at a first start, which compiles, `work`
         runs when that function is called.
         """
         if self.settings.device == "cuda" or not (self.config.data_dir / DIRECTORY).is_dir():
@@ -137,12 +137,12 @@ class LoadRequest:
     ) -> CompiledGraph | NotCompiled:
         """Return the compiled language model, from the cache or compiled now.
 
-        `graphs`: the language model's own, and others that it is made from. `embedding` gets the
-        compiler's `Embedding` class and returns an object of it. `arguments`: further arguments of
-        `compile_lm`.
+        `graphs` are the language model's graph and the others that are compiled into it.
+        `embedding` is called with the compiler's class `Embedding` and returns an instance.
+        `arguments` are passed to `compile_lm`.
         """
         if not self.config.compile_lm:
-            return NotCompiled("compiling is switched off")
+            return NotCompiled("compile_lm is false")
         paths = [self.files.graph(name) for name in graphs]
         precision, data_dir = self.files.precisions[graphs[0]], self.config.data_dir
         sources = [file for path in paths for file in graph_sources(path)]
@@ -169,7 +169,7 @@ class LoadRequest:
         return result
 
     def info(self, *notes: str) -> ModelInfo:
-        """Describe the loaded model. `notes`: the family's, for the operator."""
+        """Describe the loaded model. `notes` are the family's notes for the operator."""
         chosen = [self.settings.note] if self.settings.note else []
         precisions, device = self.files.precisions, self.settings.device
         return ModelInfo(
@@ -183,8 +183,8 @@ class LoadRequest:
         )
 
     def sampling(self) -> dict[str, float]:
-        """Return the sampling parameters in the model's `generation_config.json`, except those that
-        are not valid as the setting of the same name."""
+        """Return the sampling parameters in the model's `generation_config.json` that are valid for
+        the setting of the same name."""
         values = self.files.generation_config()
         valid: dict[str, float] = {}
         for name, kind in SAMPLING.items():
@@ -195,7 +195,7 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """The parts that the engine drives. At least one of `cloned` and `fixed` is set."""
+    """The parts of a loaded model. At least one of `cloned` and `fixed` is set."""
 
     info: ModelInfo
     family: Family
@@ -204,10 +204,10 @@ class LoadedModel:
     decoder: StreamingDecoder
     cloned: ClonedVoices | None = None
     fixed: FixedVoices | None = None
-    sampling: Mapping[str, float] = field(default_factory=dict)  # of its generation_config.json
-    loudest_rms: float | None = None  # of its speech; louder sound is turned down
+    sampling: Mapping[str, float] = field(default_factory=dict)  # from generation_config.json
+    loudest_rms: float | None = None  # level of the loudest speech; louder audio is attenuated
 
     def without_graphs(self) -> "LoadedModel":
-        """Return the model's data without the parts that compute, so that their memory is freed."""
+        """Return a copy without the graphs, so that their memory can be freed."""
         none: Any = None
         return replace(self, prompts=none, language_model=none, decoder=none, cloned=none)

@@ -1,4 +1,4 @@
-"""Opens an S3Gen decoder, which Chatterbox models share, compiling it first where necessary."""
+"""Opens the S3Gen decoder of Chatterbox models, and compiles it if necessary."""
 
 from dataclasses import replace
 from functools import partial
@@ -29,22 +29,22 @@ from chatterbox.runtime.sessions import (
 )
 
 SPIN_US = 100
-"""How long the decoder's threads stay awake for the next of its thousands of small operators. This
-makes windows a tenth faster (docs/inside/decoder.md), and nothing else computes at the same time
-(engine/threads.py)."""
+"""Time for which the decoder's threads busy-wait for the next of its thousands of small operators.
+This makes windows 10 % faster (docs/inside/decoder.md) and slows nothing down, since nothing else
+computes at the same time (engine/threads.py)."""
 OTHER_CUDA_OPTIONS = frozenset({"device_id", "gpu_mem_limit", "arena_extend_strategy"})
 """CUDA options that do not change a graph's results."""
 GPU_ROWS = 16
-"""Most windows in one call of the decoder on a GPU; not measured yet
+"""Most windows in one call of the decoder on a GPU. Not yet measured
 (docs/inside/benchmarks.md)."""
 GPU_WINDOWS = (5, 10, 20, 40, 75)
-"""Numbers of fresh codes that windows have on a GPU, so that they share calls: 0.2 s, since a
-shorter window is played before the next one can follow, to 3 s, each about twice the one before;
-not measured yet."""
+"""Numbers of fresh codes in a window on a GPU: few different sizes, so that windows share calls.
+From 0.2 s, since the next window cannot follow in time after a shorter one, to 3 s, each about
+twice the previous size. Not yet measured."""
 
 
 def open_decoder(config: TTSConfig, path: Path, settings: SessionSettings) -> Opened:
-    """Open the decoder in its fastest proven form, compiling it if it is not in the cache."""
+    """Open the decoder in its fastest proven form, and compile it if it is not in the cache."""
     streaming = stream_settings(config, settings)
     compiled, graphs = decoder_graphs(config, path, settings, streaming)
 
@@ -63,7 +63,7 @@ def open_decoder(config: TTSConfig, path: Path, settings: SessionSettings) -> Op
 
 
 def stream_settings(config: TTSConfig, settings: SessionSettings) -> StreamSettings:
-    """Return how the decoder streams on this device."""
+    """Return the settings for streaming on this device."""
     streaming = StreamSettings(prompt_codes=round(config.decoder_prompt_s * CODE_RATE_HZ))
     if settings.device == "cuda":
         return replace(streaming, on_gpu=True, max_rows=GPU_ROWS, sizes=GPU_WINDOWS)

@@ -1,8 +1,8 @@
 """Logits processors: temperature, top-k, top-p, min-p and repetition penalty for a batch of rows.
 
-A family lists its processors in the order its authors apply them. Each processor changes the
-`Candidates` it is given, and nothing else. Rows do not affect each other, so a row's token does not
-depend on its batch. With few rows the number of NumPy calls costs more than the arithmetic.
+A family lists its processors in the order in which its authors apply them. A processor modifies
+its argument, the `Candidates`, in place. Rows do not affect each other, so a row's token does not
+depend on the rest of the batch. With few rows, NumPy calls cost more than the arithmetic.
 """
 
 from collections.abc import Callable
@@ -15,31 +15,31 @@ from numpy.typing import NDArray
 from chatterbox.arrays import F32, I64
 
 EXCLUDED = np.float32(-np.inf)
-"""Score of a token that must not be drawn."""
+"""Score of a token that must not be sampled."""
 NEGLIGIBLE_GAP = np.float32(18)
-"""Top-k and top-p drop scores this far below the row's best: 4096 such tokens together have 6e-5 of
-the best token's probability."""
+"""Top-k and top-p drop scores this far below the row's best score: 4096 such tokens together have
+6e-5 of the best token's probability."""
 SAMPLE_STRIDE = 25
-"""Top-k looks at every 25th column first, to estimate how many scores are high. The stride has no
+"""Top-k first samples every 25th column to estimate how many scores are high. The stride has no
 factor in common with 3, the base of a speech code's digits."""
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TopLimits:
-    """Top-k and top-p of a batch's rows, with values that follow from them alone."""
+    """Top-k and top-p of a batch's rows, with values derived from them."""
 
-    top_k: list[int]  # [B]; the number of columns: off
-    smallest_k: int  # of all rows
-    top_p: F32  # [B]; infinite: nothing is dropped
-    gap: F32  # [B, 1]: scores this far below the best are dropped
-    crowd: list[int]  # [B]: sampled scores from which a row has more than `top_k` high ones
-    rest: list[float]  # [B]: 1 - top_p
-    edges: I64  # [B + 1]: where each row begins in the flattened scores
+    top_k: list[int]  # [B]; the number of columns if off
+    smallest_k: int  # smallest `top_k` of all rows
+    top_p: F32  # [B]; infinite if top-k and top-p are off
+    gap: F32  # [B, 1]; scores this far below the best are dropped
+    crowd: list[int]  # [B]; with this many high scores in the sample, a row has more than `top_k`
+    rest: list[float]  # [B]; 1 - top_p
+    edges: I64  # [B + 1]; start of each row in the flattened scores
 
     @classmethod
     def of(cls, top_k: I64, top_p: F32, columns: int) -> "TopLimits":
-        """`top_k` [B], 0: off; `top_p` [B], 1: off."""
+        """Create from `top_k` [B], where 0 is off, and `top_p` [B], where 1 is off."""
         off = (top_k == 0) & (top_p >= 1)
         top_k = np.where((top_k > 0) & (top_k < columns), top_k, columns)
         expected = top_k / SAMPLE_STRIDE
@@ -53,20 +53,20 @@ class TopLimits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplingRows:
-    """Sampling parameters of a batch's rows; None where they are off in every row. A greedy row has
-    every parameter off except the penalty."""
+    """Sampling parameters of a batch's rows; None for a parameter that is off in every row. In a
+    greedy row, every parameter except the penalty is off."""
 
-    temperature: F32 | None  # [B, 1]; 1: off
+    temperature: F32 | None  # [B, 1]; 1 is off
     top: TopLimits | None
-    min_p: F32 | None  # [B, 1]; 0: off
-    penalty: F32 | None  # [B, 1]; 1: off
-    window: I64 | None  # [B]: number of last tokens that the penalty applies to; None: all
-    greedy: Mask | None  # [B]: the best token is taken
-    row: I64  # [B]: 0, 1, …
+    min_p: F32 | None  # [B, 1]; 0 is off
+    penalty: F32 | None  # [B, 1]; 1 is off
+    window: I64 | None  # [B]; number of last tokens that the penalty covers; None for all
+    greedy: Mask | None  # [B]; whether the best token is taken
+    row: I64  # [B]; 0, 1, …
 
 
 class Candidates:
-    """Tokens that may be drawn next in each row, with their scores. The columns of a row are the
+    """Candidates for the next token of each row, with their scores. The columns of a row are the
     tokens allowed at its place in the frame, then the stop tokens."""
 
     __slots__ = ("_best", "_columns", "_count", "_seen", "_seen_at", "indices", "rows", "scores")
@@ -80,18 +80,18 @@ class Candidates:
         count: I64,
         best: F32 | None = None,
     ) -> None:
-        """`scores` [B, columns] are overwritten. `seen` [any, columns]: the row's token count after
-        the last time it got each token, 0: never; rows `seen_at` [B] of it are used. `count` [B]:
-        tokens so far. `best` [B, 1]: the highest score of each row, if known."""
+        """`scores` [B, columns] are overwritten. `seen` [any, columns] is the row's token count
+        after the last occurrence of each token, or 0; only its rows `seen_at` [B] are used. `count`
+        [B] is the number of tokens so far, `best` [B, 1] the highest score of each row if known."""
         self.rows = rows
-        self.scores = scores  # [B, K]; EXCLUDED for tokens that must not be drawn
-        self.indices: I64 | None = None  # [B, K]: into the flattened [B, columns]; None: all
+        self.scores = scores  # [B, K]; EXCLUDED for tokens that must not be sampled
+        self.indices: I64 | None = None  # [B, K] into the flattened [B, columns]; None for all
         self._columns = scores.shape[1]
         self._seen, self._seen_at = seen, seen_at
         self._count, self._best = count, best
 
     def best(self) -> F32:
-        """The highest score of each row [B, 1]."""
+        """Return the highest score of each row, [B, 1]."""
         if self._best is None:
             self._best = np.maximum.reduce(self.scores, axis=1, keepdims=True)
         return self._best
@@ -108,12 +108,12 @@ class Candidates:
         self._best = None
 
     def drop_below(self, least: F32) -> None:
-        """Exclude scores below `least` [B, 1], which no row's best is."""
+        """Exclude scores below `least` [B, 1], which is at most the best score of each row."""
         np.putmask(self.scores, self.scores < least, EXCLUDED)
 
     def keep(self, indices: I64) -> None:
-        """Drop all but these `indices` of the flattened scores, in ascending order. The best of
-        each row must be among them."""
+        """Drop all scores except those at `indices` of the flattened scores, which are ascending
+        and include the best score of each row."""
         rows, width = self.scores.shape
         if rows == 1:
             self.scores = self.scores.take(indices, axis=1)
@@ -121,7 +121,7 @@ class Candidates:
             return
         starts = indices.searchsorted(np.arange(rows + 1) * width)
         counts = (starts[1:] - starts[:-1])[:, None]
-        inside = np.arange(counts.max()) < counts  # each row's are moved to its beginning
+        inside = np.arange(counts.max()) < counts  # each row's scores move to its start
         scores = np.full(inside.shape, EXCLUDED)
         kept = np.zeros(inside.shape, np.int64)
         scores[inside] = self.scores.reshape(-1)[indices]
@@ -129,7 +129,7 @@ class Candidates:
         self.scores, self.indices = scores, kept
 
     def columns(self, chosen: I64) -> I64:
-        """The columns [B] of the candidates `chosen` [B], one in each row."""
+        """Return the columns [B] of the candidates `chosen` [B], one in each row."""
         if self.indices is None:
             return chosen
         row = self.rows.row
@@ -137,7 +137,7 @@ class Candidates:
         return columns
 
     def repeated(self) -> I64:
-        """Indices into the flattened scores of the tokens that the penalty applies to."""
+        """Return indices into the flattened scores of the tokens that the penalty applies to."""
         if self.indices is None:
             seen = self._seen[self._seen_at]
         else:
@@ -160,7 +160,7 @@ def temperature(candidates: Candidates) -> None:
 
 
 def top_k_top_p(candidates: Candidates) -> None:
-    """Keep the `top_k` best; of these, the best until their probabilities sum to `top_p`."""
+    """Keep the `top_k` best tokens, and of these the best whose probabilities sum to `top_p`."""
     if candidates.rows.top is None:
         return
     limits, scores, best = candidates.rows.top, candidates.scores, candidates.best()
@@ -193,8 +193,9 @@ def top_k_top_p(candidates: Candidates) -> None:
 
 
 def _uncrowded(scores: F32, high: Mask, lowest: F32, limits: TopLimits) -> Mask:
-    """Which scores are not below a bound that probably the `top_k` best of a row reach, and few
-    others: `lowest` [B, 1], which those in `high` reach, or a higher one."""
+    """Return a mask of the scores that reach a bound. In rows with many more `high` scores than
+    `top_k`, the bound is estimated from a sample so that few more than the `top_k` best reach it;
+    in other rows it is `lowest` [B, 1], and the mask is `high`."""
     sampled = np.add.reduce(high[:, ::SAMPLE_STRIDE], axis=1).tolist()
     crowded = [row for row, count in enumerate(sampled) if count >= limits.crowd[row]]
     if not crowded:
@@ -210,14 +211,14 @@ def _uncrowded(scores: F32, high: Mask, lowest: F32, limits: TopLimits) -> Mask:
 
 
 def min_p(candidates: Candidates) -> None:
-    """Drop tokens less than `min_p` times as likely as the best."""
+    """Drop tokens less than `min_p` times as likely as the best token."""
     if candidates.rows.min_p is not None:
-        with np.errstate(divide="ignore"):  # 0: no floor
+        with np.errstate(divide="ignore"):  # min-p of 0 drops nothing
             candidates.drop_below(candidates.best() + np.log(candidates.rows.min_p))
 
 
 def repetition_penalty(candidates: Candidates) -> None:
-    """Multiply a negative score of a repeated token by the penalty, divide any other by it."""
+    """Penalise repeated tokens: divide positive scores by the penalty, multiply negative ones."""
     penalty = candidates.rows.penalty
     if penalty is None:
         return

@@ -17,10 +17,10 @@ from chatterbox.runtime.decoder.snac_decoder import CarryingGraph, SnacDecoder
 from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 
 SNAC_COMPILER = 3
-"""Version of `compile/snac.py`, raised when it makes another graph from the same source."""
+"""Version of `compile/snac.py`, raised when the same source results in a different graph."""
 GPU_WINDOWS = (1, 2, 5, 10, 20, 35)
-"""Numbers of fresh frames that windows have on a GPU, so that they share calls; not measured
-yet."""
+"""Numbers of fresh frames in a window on a GPU: few different sizes, so that windows share calls.
+Not yet measured."""
 
 
 def open_codec(config: TTSConfig, path: Path, settings: SessionSettings) -> tuple[SnacDecoder, str]:

@@ -15,20 +15,20 @@ from chatterbox.errors import EmptyText, ModelError
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
-    """A tokenizer for untrusted texts: a control token that a text spells out is read as text."""
+    """A tokenizer for untrusted texts, in which control tokens are treated as plain text."""
 
     library: Any
     ends: tuple[int, ...] = ()  # ids appended to every text
 
     @classmethod
-    def from_file(cls, path: Path, read_in_texts: Callable[[str], bool]) -> "Tokenizer":
-        """Read a tokenizer. Of its added tokens, only those for which `read_in_texts` returns True
-        are recognised in a text. Raises ModelError when the file is damaged."""
+    def from_file(cls, path: Path, is_allowed: Callable[[str], bool]) -> "Tokenizer":
+        """Open a tokenizer. Of the added tokens, only those for which `is_allowed` returns True are
+        recognised in texts. Raises ModelError if the file is damaged."""
         try:
             definition = json.loads(path.read_text(encoding="utf-8"))
             for token in definition["added_tokens"]:
-                # with `encode_special_tokens`, texts cannot contain special tokens
-                token["special"] = not read_in_texts(token["content"])
+                # `encode_special_tokens` below makes special tokens in texts plain text
+                token["special"] = not is_allowed(token["content"])
             library = tokenizers.Tokenizer.from_str(json.dumps(definition))
         except Exception as failure:
             raise ModelError(f"{path.name} cannot be read: {failure}") from failure
@@ -43,7 +43,7 @@ class Tokenizer:
         return int(max(self.library.get_vocab().values()))
 
     def encode(self, text: str) -> I64:
-        """Return the ids of `text`, then `ends`. Raises EmptyText when the text has no ids."""
+        """Return the ids of `text`, followed by `ends`. Raises EmptyText if the text has no ids."""
         ids = self.library.encode(text, add_special_tokens=False).ids
         if not ids:
             raise EmptyText("The model has no letters for this text.", param="text")

@@ -1,4 +1,4 @@
-"""Voices of a family: cloned from recordings, or fixed and known by name."""
+"""Protocols and data of a family's voices: cloned from recordings, or fixed with a name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from chatterbox.arrays import F32
 from chatterbox.families.base import Voice
 
 Arrays = dict[str, NDArray[Any]]
-"""A voice's data in files: arrays of float32, int64 or int16, by name."""
+"""A voice's data as stored in files: arrays of float32, int64 or int16, by name."""
 
 
 class UnusableVoice(ValueError):
-    """The arrays are not a voice of this family; the message says why, without a full stop."""
+    """Raised for arrays that are not a voice of this family. The message has no full stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceRules:
-    """Which recordings a family accepts, and how they are prepared."""
+    """The recordings that a family accepts, and how they are prepared."""
 
-    max_s: float  # of a longer one, the stretch with the most speech is used
-    min_s: float = 1.0  # a shorter one is refused
-    good_s: float = 5.0  # a shorter one gets a warning
-    loudness_lufs: float | None = None  # to which it is normalised; None: unchanged
-    transcript: Literal["unused", "optional", "required"] = "unused"  # the words of the recording
+    max_s: float  # in longer recordings, only the stretch with the most speech is used
+    min_s: float = 1.0  # shorter recordings are refused
+    good_s: float = 5.0  # shorter recordings get a warning
+    loudness_lufs: float | None = None  # loudness after normalisation; None leaves it unchanged
+    transcript: Literal["unused", "optional", "required"] = "unused"
 
 
 class ClonedVoices(Protocol):
@@ -33,26 +33,26 @@ class ClonedVoices(Protocol):
 
     @property
     def key(self) -> str:
-        """Identity of the encoder: a voice of another key is encoded again. At most 64 letters,
-        digits, `.`, `_` and `-`, since it is part of file names."""
+        """Identity of the encoder. Voices stored with another key are encoded again. At most 64
+        letters, digits, `.`, `_` and `-`, since the key is part of file names."""
 
     @property
     def rules(self) -> ReferenceRules:
-        """Which recordings are accepted."""
+        """Rules for recordings."""
 
     def encode(self, audio: F32, transcript: str | None) -> Any:
-        """Encode `audio`, mono float32 [samples] prepared by the `rules`. Returns a voice's data,
-        with its size as `nbytes`."""
+        """Encode `audio`, mono float32 [samples] prepared by the `rules`. Returns the voice's data,
+        an object with the property `nbytes`."""
 
     def to_arrays(self, data: Any) -> Arrays:
-        """Return data as arrays for a file; equal data give equal arrays."""
+        """Return a voice's data as arrays for a file. Equal data give equal arrays."""
 
     def from_arrays(self, arrays: Arrays) -> Any:
-        """Return data from untrusted arrays of a file. Raises UnusableVoice."""
+        """Return a voice's data from the untrusted arrays of a file. Raises UnusableVoice."""
 
     def is_compatible(self, data: Any, own: Any) -> bool:
-        """Return whether data of another installation have the sizes of this model's `own` data.
-        Other sizes would make the language model fail for all requests, not only for one."""
+        """Return whether imported `data` has the same array sizes as this model's `own` data. Other
+        sizes would make the language model fail for a whole batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,9 @@ class FixedVoices:
 
     voices: tuple[FixedVoice, ...]
     default: str
-    data: Callable[[str], Any] = str  # of a voice, by its name
+    data: Callable[[str], Any] = str  # returns the data of the voice with a name
 
     def voice(self, name: str) -> Voice | None:
-        """Return the voice of this exact name, or None."""
+        """Return the voice with exactly this name, or None."""
         known = any(voice.name == name for voice in self.voices)
         return Voice(f"fixed:{name}", self.data(name)) if known else None

@@ -71,7 +71,7 @@ def test_it_says_what_the_stock_graph_says(tmp_path):
     compiled, _ = open_language_model(parts(tmp_path, "fp32"))
     stock, note = open_language_model(parts(tmp_path, "fp32", compile_lm=False))
     assert isinstance(stock, PublishedLanguageModel)
-    assert note.startswith("as published (compiling is switched off)")
+    assert note.startswith("as published (compile_lm is false)")
     expected = logits(stock)
     assert np.abs(logits(compiled) - expected).max() < 1e-4 * expected.std()
 

@@ -1,4 +1,4 @@
-"""Open Orpheus: language model, codec, voices."""
+"""Opens Orpheus: its language model, codec and voices."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ IDS = TokenIds(spec.FIRST_AUDIO)
 
 
 def load(request: LoadRequest) -> LoadedModel:
-    """Open both graphs, and the codec's encoder for a checkpoint that clones voices."""
+    """Open the language model and the codec, with its encoder if the checkpoint clones voices."""
     files, settings = request.files, request.settings
     tokenizer = open_tokenizer(files.tokenizer)
     language_model, note = request.in_model_thread(lambda: open_language_model(request))
@@ -54,8 +54,8 @@ def load(request: LoadRequest) -> LoadedModel:
 
 
 def open_language_model(request: LoadRequest) -> tuple[LanguageModel, str]:
-    """Open the compiled graph, or the published one stepped in place. Returns the model and a note
-    for the operator. Raises ModelError."""
+    """Open the compiled graph, or else the published graph with a cache updated in place. Returns
+    the model and a note for the operator. Raises ModelError."""
     config, settings = request.config, request.settings
     recording = voices.REFERENCE_POSITIONS if voices.is_pretrained(request.name) else 0
     capacity = min(config.max_sequence_length + recording, spec.POSITIONS)
@@ -65,10 +65,10 @@ def open_language_model(request: LoadRequest) -> tuple[LanguageModel, str]:
     session = request.open(spec.LANGUAGE_MODEL)
     try:
         model = open_in_place(session, IDS, spec.COLUMNS, config, settings, capacity)
-    except Exception as fault:  # onnxruntime raises its own kinds
+    except Exception as fault:  # onnxruntime raises its own classes
         raise ModelError(
-            f"the language model is neither compiled ({graph.reason}) nor can it be stepped as it "
-            f"is published: {first_line(fault)}"
+            f"the language model is not compiled ({graph.reason}), and the published graph cannot "
+            f"be used: {first_line(fault)}"
         ) from fault
     return model, f"as published ({graph.reason}), stepped in place; {slots_note(model)}"
 
@@ -88,17 +88,18 @@ def compiled_graph(request: LoadRequest) -> CompiledGraph | NotCompiled:
 
 
 def _cloned_voices(request: LoadRequest) -> voices.ReferenceVoices:
-    """Open the codec's encoder. Raises ModelError when the codec came without it."""
+    """Open the codec's encoder. Raises ModelError if the codec has none."""
     if spec.ENCODER not in request.files.precisions:
         raise ModelError(
-            f"{request.name} imitates recordings, which needs the codec's {spec.ENCODER}"
+            f"{request.name} clones voices from recordings, which needs the codec's {spec.ENCODER}"
         )
     encoder = SnacEncoder(request.open(spec.ENCODER))
     return voices.ReferenceVoices(encoder, request.files.fingerprint(spec.ENCODER))
 
 
 def compile_model(request: LoadRequest) -> list[str]:
-    """Compile language model and codec unless they are in the cache. Returns what was proven."""
+    """Compile language model and codec unless they are in the cache. Returns notes on the
+    proofs."""
     graph = compiled_graph(request)
     path = request.files.graph(spec.DECODER)
     _, decoder_note = open_codec(request.config, path, request.settings)

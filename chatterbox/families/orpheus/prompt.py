@@ -23,20 +23,20 @@ from chatterbox.families.tokenizer import Tokenizer
 from chatterbox.runtime.kv_slots import PrefixedPrompt
 
 PromptForm = Literal["trained", "package"]
-"""Form of the prompt: as in the training data, or as the authors' package sends it, whose server
-puts another begin of text in front."""
+"""Form of the prompt: as in the training data, or as the server of the authors' package sends it,
+with another begin-of-text token in front."""
 
 CHECKED_TOKENS = {
     spec.BEGIN_OF_TEXT: "<|begin_of_text|>",
     spec.END_OF_SPEECH: "<custom_token_2>",
     spec.FIRST_AUDIO: "<custom_token_10>",
 }
-"""Tokens by which Orpheus' tokenizer is recognised."""
+"""Ids and names of tokens that identify Orpheus' tokenizer."""
 _TAG = re.compile(r"\[([^\[\]]+)\]")
 
 
 def open_tokenizer(path: Path) -> Tokenizer:
-    """Open the tokenizer. Raises ModelError when it is damaged or belongs to another model."""
+    """Open the tokenizer. Raises ModelError if it is damaged or belongs to another model."""
     tokenizer = Tokenizer.from_file(path, lambda _: False)
     for number, token in CHECKED_TOKENS.items():
         if tokenizer.library.token_to_id(token) != number:
@@ -46,7 +46,7 @@ def open_tokenizer(path: Path) -> Tokenizer:
 
 @dataclass(frozen=True, slots=True)
 class OrpheusPrompts:
-    """A `Prompts`."""
+    """Implements `Prompts`."""
 
     tokenizer: Tokenizer
     tags: frozenset[str]
@@ -59,7 +59,7 @@ class OrpheusPrompts:
         return self.prefix(voice).with_text(ids)
 
     def prefix(self, voice: Voice) -> PrefixedPrompt:
-        """Return a cloned voice's turns; the prefix of a named voice is empty."""
+        """Return the pair of turns of a cloned voice, or an empty prefix for a named voice."""
         none = np.zeros(0, np.int64)
         if not isinstance(voice.data, Reference):
             return PrefixedPrompt(voice.key, none, none)
@@ -69,7 +69,7 @@ class OrpheusPrompts:
         return PrefixedPrompt(voice.key, spoken, none)
 
     def _tag(self, match: re.Match[str]) -> str:
-        """Return a tag as in training; other brackets stay."""
+        """Return a tag as in training; leave other brackets unchanged."""
         return f"<{match[1]}>" if match[1] in self.tags else match[0]
 
     def _turns(self, text: str, *, first: bool) -> I64:

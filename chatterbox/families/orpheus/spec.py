@@ -1,4 +1,4 @@
-"""Facts of Orpheus: its files, ids, tokens, sampling and tags; and how its texts are cleaned up.
+"""Facts about Orpheus: files, ids, tokens, sampling, tags, and the clean-up of texts.
 
 A token is `4096 × place + code`, where `place` is its position 0 … 6 in the frame; the stop token
 has the next number. Facts marked [authors] are from canopyai/Orpheus-TTS, [notebook] from copies of
@@ -21,8 +21,8 @@ SUITABLE: dict[str, Precision | tuple[Precision, ...]] = {
 EXACT: dict[str, Precision] = {"cpu": "fp32", "cuda": "fp32"}
 FLOATS: tuple[Precision, ...] = ("fp32", "fp16")
 SNAC_REVISION = "e0b0016bc39c9d144e51aba2f275f59b7a6874d6"
-"""The revision that another program with this decoder pins; it was not checked on the hub. No
-pinned revision of the language model is known: it is taken from `main`."""
+"""Revision pinned by another program that uses this decoder; not checked on the hub. No tested
+revision of the language model is known, so `main` is used."""
 
 FILES = FamilyFiles(
     family="orpheus",
@@ -45,20 +45,20 @@ FILES = FamilyFiles(
     ),
     models={"orpheus": ("onnx-community/orpheus-3b-0.1-ft-ONNX", "main")},
 )
-"""Four bits are never chosen automatically: as others measured, such files choose other tokens than
-float files in 2 to 15 of 25 steps. SNAC is usable only in fp32 and fp16: 8 bits add five times the
-noise of the codec itself."""
+"""4-bit files are never chosen automatically: in published measurements they chose other tokens
+than float files in 2 to 15 of 25 steps. SNAC is usable only in fp32 and fp16: 8 bits add five times
+the noise of the codec itself."""
 
 STOPS = {r"[\u3040-\u30ff\u4e00-\u9fff]": "。", r"[\u0900-\u097f]": "।"}
-"""Full stops of scripts that use no point."""
+"""Pattern of a script that does not use `.` → its full stop."""
 _TAGS = r"(?:\s*[\[<][^\W\d][\w ]*[\]>])*"
 _TRAILING = re.compile(rf"(?P<words>.*?)(?P<tags>{_TAGS})", re.DOTALL)
 _ENDED = re.compile(r"[.!?…。！？।]['\"»”’)\]]*$")
 
 
 def clean_up(text: str) -> str:
-    """Add a full stop if there is none, before tags at the end: without it the model repeats itself
-    more often."""
+    """Add a missing full stop, before any tags at the end. Without a full stop the model repeats
+    itself more often."""
     text = " ".join(text.split())
     match = _TRAILING.fullmatch(text)
     words, tags = (match["words"], match["tags"]) if match else (text, "")
@@ -75,10 +75,10 @@ START_OF_HUMAN, END_OF_HUMAN = 128259, 128260  # [authors]
 START_OF_AI, END_OF_AI = 128261, 128262  # [authors], [notebook]
 FIRST_AUDIO = 128266  # code 0 at place 0 [authors]
 AUDIO_IDS = CODES * PLACES
-STOP = AUDIO_IDS  # the token
+STOP = AUDIO_IDS  # the stop token
 COLUMNS = ((FIRST_AUDIO, FIRST_AUDIO + AUDIO_IDS), (END_OF_SPEECH, END_OF_SPEECH + 1))
 """Columns of the logits that belong to tokens, in the tokens' order: ranges [begin, end)."""
-POSITIONS = 8192  # of the longest sequence in training [authors]
+POSITIONS = 8192  # length of the longest sequence in training [authors]
 
 ORPHEUS = Family(
     name="orpheus",
@@ -99,6 +99,6 @@ ORPHEUS = Family(
     clean_up=clean_up,
     token_text=lambda token: f"<custom_token_{token + 10}>",
 )
-"""The processors are in the order of vLLM, with which the authors serve. A repetition penalty of at
-least 1.1 keeps speech stable [authors]; without sampling the model loops. A segment of 240
-characters takes 17 s, far below the 45 s from which users report worse speech."""
+"""The processors are in the order of vLLM, which the authors use. A repetition penalty of at least
+1.1 keeps speech stable [authors]; greedy decoding loops. A segment of 240 characters takes 17 s,
+far below the 45 s from which users report worse speech."""

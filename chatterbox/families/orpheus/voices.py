@@ -1,4 +1,4 @@
-"""Orpheus' voices: the names that a checkpoint was trained with, and recordings to imitate."""
+"""Orpheus' voices: fixed ones that a checkpoint was trained with, and cloned ones."""
 
 import re
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "hi": ("ऋतिका",),
     "zh": ("长乐", "白芷"),
 }
-"""Voices by language, in the authors' order; the first is the default."""
+"""Names of the fixed voices by language, in the authors' order; the first is the default."""
 TAGS: dict[str, tuple[str, ...]] = {
     "fr": ("whimper",),
     "es": ("resoplido",),
@@ -37,28 +37,30 @@ TAGS: dict[str, tuple[str, ...]] = {
 }
 """Tags by language, in addition to the eight English ones."""
 _LANGUAGES = re.compile(r"(?:3b|orpheus)[-_]((?:[a-z]{2}[-_])*[a-z]{2})(?=[-_](?:ft|pretrain)|$)")
-MOST_TRANSCRIPT_BYTES = 4096
+MAX_TRANSCRIPT_BYTES = 4096
 REFERENCE_S = 15.0
+"""Longest recording of a cloned voice, since all of it is in the prompt."""
 REFERENCE_POSITIONS = 1536
-"""Most positions of a recording in a prompt: 1230 tokens, and the transcript."""
+"""Most positions that a recording takes in a prompt: 1230 tokens and the transcript."""
 
 
 def languages(model: str) -> tuple[str, ...]:
-    """Return a checkpoint's languages, which the authors put into its name
-    (`3b-fr-ft-research_release`, `3b-es_it-…`), or English."""
+    """Return the languages in a checkpoint's name (`3b-fr-ft-research_release`, `3b-es_it-…`), or
+    English if there are none."""
     match = _LANGUAGES.search(model.lower())
     codes = re.split(r"[-_]", match[1]) if match else []
     return tuple(code for code in codes if code in NAMES) or ("en",)
 
 
 def is_pretrained(model: str) -> bool:
-    """Return whether a checkpoint clones voices; a fine-tuned one knows voices by name instead."""
+    """Return whether a checkpoint is pretrained, and so clones voices. Fine-tuned checkpoints have
+    fixed voices instead."""
     return "pretrain" in model.lower()
 
 
 def fixed_voices(languages: tuple[str, ...], names: str = "") -> FixedVoices:
-    """Return the voices of a fine-tuned checkpoint. `names`: its own names, separated by commas,
-    in place of the authors' names."""
+    """Return the voices of a fine-tuned checkpoint. `names` replaces the authors' names; it is
+    comma-separated."""
     own = [name for part in names.split(",") if (name := part.strip())]
     known = {code: NAMES[code] for code in languages}
     by_language = {languages[0]: tuple(own)} if own else known
@@ -80,7 +82,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceVoices:
-    """A `ClonedVoices`; the authors call cloning experimental."""
+    """Implements `ClonedVoices`. The authors call cloning experimental."""
 
     encoder: SnacEncoder
     key: str
@@ -100,7 +102,7 @@ class ReferenceVoices:
             raise UnusableVoice("it is not a voice of Orpheus")
         if tokens.ndim != 1 or text.ndim != 1 or not tokens.size or tokens.size % PLACES:
             raise UnusableVoice("its codes are not whole frames")
-        if len(text) > MOST_TRANSCRIPT_BYTES or len(tokens) > AUDIO_IDS // 4:
+        if len(text) > MAX_TRANSCRIPT_BYTES or len(tokens) > AUDIO_IDS // 4:
             raise UnusableVoice("it is too long")
         if not np.array_equal(tokens // CODES, np.arange(len(tokens)) % PLACES):
             raise UnusableVoice("a code is at a wrong place")

@@ -29,15 +29,15 @@ from chatterbox.runtime.published_lm import PublishedLanguageModel
 END_OF_TEXT = "<|endoftext|>"
 """Token that `tokenizer.json` appends to a text, `START_IDS` times."""
 PROOF_SENTENCE = "Well, the quick brown fox jumps over the lazy dog, and then it rests."
-"""Text that is spoken while the compiled graph is proven."""
+"""Text spoken by the compiled and the published graph to prove them equal."""
 PUBLISHED_POSITIONS = 8196
-"""Rows of the published model's position table (the size of its sidecar says so); the limit where
-`config.json` does not give a lower one."""
+"""Rows of the published model's position table, according to the size of its sidecar. Limits the
+capacity unless `config.json` states a lower limit."""
 POSITION_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")
 
 
 def open_tokenizer(path: Path) -> Tokenizer:
-    """Open the tokenizer, which recognises the model's tags in texts. Raises ModelError when
+    """Open the tokenizer, which recognises the model's tags in texts. Raises ModelError if
     `tokenizer.json` is damaged or lacks the end token."""
     tokenizer = Tokenizer.from_file(path, lambda content: content[1:-1] in TAGS)
     end_id = tokenizer.library.token_to_id(END_OF_TEXT)
@@ -48,7 +48,7 @@ def open_tokenizer(path: Path) -> Tokenizer:
 
 @dataclass(frozen=True, slots=True)
 class TurboPrompts:
-    """A `Prompts`: the voice's conditioning rows, then the text's ids."""
+    """Implements `Prompts`: the voice's conditioning rows, then the text's ids."""
 
     tokenizer: Tokenizer
 
@@ -61,11 +61,11 @@ class TurboPrompts:
 
 @dataclass(frozen=True, slots=True)
 class LanguageModelParts:
-    """Everything that a language model is opened from."""
+    """The data from which a language model is opened."""
 
     request: LoadRequest
-    sentence: I64  # ids of PROOF_SENTENCE, which ends in the tokenizer's end tokens
-    largest_id: int  # of the tokenizer
+    sentence: I64  # ids of PROOF_SENTENCE, with the end tokens
+    largest_id: int  # largest id of the tokenizer
 
     @classmethod
     def of(cls, request: LoadRequest, tokenizer: Tokenizer) -> "LanguageModelParts":
@@ -73,13 +73,13 @@ class LanguageModelParts:
 
     @property
     def capacity(self) -> int:
-        """Positions of a slot: the setting, at most those that the model has embeddings for."""
+        """Positions in a slot: the setting, limited by the model's position embeddings."""
         config = self.request.files.config()
         limits = [n for key in POSITION_KEYS if isinstance(n := config.get(key), int)]
         return min(self.request.config.max_sequence_length, *limits, PUBLISHED_POSITIONS)
 
     def embedding(self) -> EmbeddingSession:
-        """Open embed_tokens. Raises ModelError when the tokenizer belongs to another model."""
+        """Open embed_tokens. Raises ModelError if the tokenizer belongs to another model."""
         embedding = EmbeddingSession(self.request.open("embed_tokens"))
         self.check_rows(embedding.has_row(self.largest_id, int(self.sentence[-1])))
         return embedding
@@ -90,13 +90,13 @@ class LanguageModelParts:
             files = self.request.files
             raise ModelError(
                 f"{files.tokenizer} has ids up to {self.largest_id}, for which "
-                f"{files.graph('embed_tokens').name} has no rows: they are of different models"
+                f"{files.graph('embed_tokens').name} has no rows: they belong to different models"
             )
 
 
 def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:
-    """Open the compiled graph if it is proven equal, else the published one. Returns the model and
-    a note for the operator."""
+    """Open the compiled graph if it is proven equal, or else the published graph. Returns the model
+    and a note for the operator."""
     config, settings = parts.request.config, parts.request.settings
     result = compiled_graph(parts)
     if isinstance(result, CompiledGraph):
@@ -111,7 +111,7 @@ def open_language_model(parts: LanguageModelParts) -> tuple[LanguageModel, str]:
         capacity=parts.capacity,
         memory=Memory("cuda", settings.device_id) if settings.device == "cuda" else None,
     )
-    how = "rows share a batch" if model.batched else "rows differ in a batch, so one by one"
+    how = "rows share a batch" if model.batched else "one row at a time (rows differ in a batch)"
     return model, f"as published ({result.reason}); {how}"
 
 
@@ -138,7 +138,7 @@ def compiled_graph(parts: LanguageModelParts) -> CompiledGraph | NotCompiled:
 
 
 def load(request: LoadRequest) -> LoadedModel:
-    """Open all four graphs, the decoder at the same time as the others if possible."""
+    """Open all four graphs; if possible, open the decoder concurrently with the others."""
     config, settings, files = request.config, request.settings, request.files
     tokenizer = open_tokenizer(files.tokenizer)
     parts = LanguageModelParts.of(request, tokenizer)
@@ -161,7 +161,8 @@ def load(request: LoadRequest) -> LoadedModel:
 
 
 def compile_model(request: LoadRequest) -> list[str]:
-    """Compile language model and decoder unless they are in the cache. Returns what was proven."""
+    """Compile language model and decoder unless they are in the cache. Returns notes on the
+    proofs."""
     config, settings, files = request.config, request.settings, request.files
     graph = compiled_graph(LanguageModelParts.of(request, open_tokenizer(files.tokenizer)))
     path = files.graph("conditional_decoder")

@@ -1,4 +1,4 @@
-"""Facts of Chatterbox Turbo: its files, tokens, tags, sampling, limits of voices. Its codec is
+"""Facts about Chatterbox Turbo: files, tokens, tags, sampling, limits of voices. Its codec is
 S3Gen.
 
 Facts marked [card] are from the model card of ResembleAI/chatterbox-turbo-ONNX, those marked
@@ -20,7 +20,8 @@ AUTOMATIC_DECODER: dict[str, Precision | tuple[Precision, ...]] = {
     "cpu": "q4",
     "cuda": ("fp32", "fp16"),
 }
-"""fp32 first on a GPU: in half precision a decoder may lose its phase. Its products run in TF32."""
+"""On a GPU, fp32 is preferred, since a decoder in half precision can lose the phase. Its matrix
+products run in TF32."""
 ROOT_FILES = (
     "config.json",
     "generation_config.json",
@@ -53,18 +54,18 @@ FILES = FamilyFiles(
 START_CODE, STOP_CODE = 6561, 6562  # [card]
 VOCABULARY = STOP_CODE + 1
 END_OF_TEXT_ID = 50256
-"""GPT-2's `<|endoftext|>`, of which the tokenizer appends two to every text [card]. The embedded
-model's `tokenizer.json` has another id."""
+"""GPT-2's `<|endoftext|>`. The tokenizer appends this token twice to every text [card]. Its id in
+the embedded model's `tokenizer.json` is different."""
 
 LM_PROMPT_S = 15.0
-"""Most seconds of the recording that condition the language model, from its beginning [source]."""
+"""Seconds at the start of the recording that condition the language model [source]."""
 DECODER_PROMPT_S = 10.0
-"""Most seconds of the recording that prompt the decoder, from its beginning [source]."""
+"""Seconds at the start of the recording that prompt the decoder [source]."""
 LOUDEST_SPEECH_RMS = 10 ** (-10 / 20)
-"""Level that no speech exceeds for 0.2 s: recordings are normalised to -27 LUFS, and the loudest
-speech in such a voice stays 9 dB below this level (measured on the embedded model)."""
+"""Level that speech never exceeds for 0.2 s. Recordings are normalised to -27 LUFS, and the loudest
+speech in such a voice is 9 dB below this level (measured on the embedded model)."""
 REFERENCE_LUFS = -27.0
-"""Loudness that recordings are normalised to before encoding [source]."""
+"""Loudness to which recordings are normalised before encoding [source]."""
 
 TOKENS = TokenSpec(
     vocabulary=VOCABULARY,
@@ -73,13 +74,14 @@ TOKENS = TokenSpec(
     width=CODE_COUNT,
     processors=(temperature, top_k_top_p, min_p, repetition_penalty),
 )
-"""Processors in the order of the authors' `T3.inference_turbo` [source], which has no min-p."""
+"""The processors are in the order of the authors' `T3.inference_turbo` [source], which has no
+min-p."""
 
 TAGS = word_set(
     "angry fear surprised whispering advertisement dramatic narration crying happy sarcastic "
     "sigh shush cough groan sniff gasp chuckle laugh"
 ) | {"clear throat"}
-"""Added tokens of its `tokenizer.json`; the model spells out any other tag."""
+"""Added tokens in `tokenizer.json`. The model reads any other tag aloud."""
 
 _REPLACED = (
     ("…", ", "),
@@ -92,15 +94,16 @@ _REPLACED = (
     ("‘", "'"),
     ("’", "'"),
 )
-"""Replacements, in this order [source]."""
+"""Replacements, applied in this order [source]."""
 _ENDS = (".", "!", "?", "-", ",")
 
 
 def clean_up(text: str) -> str:
-    """Normalise a segment's text as in training: a capital first, plain punctuation, an end mark.
+    """Normalise a segment's text as in training: an initial capital, plain punctuation, an end
+    mark.
 
-    The result is at most one character longer, unless the text begins with a letter whose capital
-    is several letters, or contains an ellipsis character.
+    The result is at most one character longer, unless the text contains an ellipsis character or
+    begins with a letter whose capital form has several letters.
     """
     if text[:1].islower():
         text = text[0].upper() + text[1:]

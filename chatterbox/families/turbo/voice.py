@@ -1,4 +1,5 @@
-"""Turbo's voices: the tensors that the speech encoder makes of a recording, and their checks."""
+"""Turbo's voices: the tensors that the speech encoder computes from a recording, and their
+checks."""
 
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -18,7 +19,7 @@ OUTPUTS = {
     "speaker": ("speaker_embeddings", np.float32),
     "prompt_mel": ("speaker_features", np.float32),
 }
-"""Fields of `VoiceTensors`: the output of speech_encoder, which has a batch axis, and the type."""
+"""Field of `VoiceTensors` → output of speech_encoder, which has a batch axis, and type."""
 MAX_FEATURE_ROWS = int(LM_PROMPT_S * CODE_RATE_HZ) + 1
 """One speaker row and a row for each code of the prompt."""
 MAX_PROMPT_CODES = int(DECODER_PROMPT_S * CODE_RATE_HZ)
@@ -39,7 +40,7 @@ class VoiceTensors:
 
 
 def tensors_fault(tensors: VoiceTensors) -> str | None:
-    """Return why these cannot be a voice's tensors, or None."""
+    """Return why the tensors cannot belong to a voice, or None if they can."""
     codes, floats = tensors.prompt_codes, (tensors.features, tensors.prompt_mel, tensors.speaker)
     if any(array.dtype != np.float32 for array in floats) or codes.dtype != np.int64:
         return "a tensor has the wrong type"
@@ -58,7 +59,7 @@ def tensors_fault(tensors: VoiceTensors) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class TurboVoices:
-    """A `ClonedVoices` that encodes recordings with the graph speech_encoder."""
+    """Implements `ClonedVoices` with the graph speech_encoder."""
 
     session: ort.InferenceSession
     key: str
@@ -67,7 +68,7 @@ class TurboVoices:
 
     @classmethod
     def of(cls, session: ort.InferenceSession, key: str) -> "TurboVoices":
-        """Raises ModelError when the graph is not a speech_encoder."""
+        """Create from a session. Raises ModelError if the graph is not a speech_encoder."""
         require(session, "speech_encoder", {"audio_values"}, {name for name, _ in OUTPUTS.values()})
         return cls(session, key)
 
@@ -86,7 +87,7 @@ class TurboVoices:
         if missing := sorted(OUTPUTS.keys() - arrays.keys()):
             raise UnusableVoice(f"it has no tensor {missing[0]!r}")
         if arrays.keys() != OUTPUTS.keys():
-            raise UnusableVoice("it holds something else than a voice")
+            raise UnusableVoice("it contains other tensors than a voice")
         tensors = VoiceTensors(**arrays)
         if fault := tensors_fault(tensors):
             raise UnusableVoice(fault)

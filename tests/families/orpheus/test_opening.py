@@ -50,7 +50,7 @@ def test_as_published_in_place_it_says_the_same(orpheus, opened):
     compiled = opened(orpheus)
     published = opened(orpheus, compile_lm=False)
     (note, *_) = [note for note in published.info.notes if note.startswith("language model")]
-    assert "as published (compiling is switched off), stepped in place" in note
+    assert "as published (compile_lm is false), stepped in place" in note
     assert published.language_model.vocab == compiled.language_model.vocab == STOP + 1
     assert np.abs(said(published) - said(compiled)).max() < 1e-4
 
@@ -65,7 +65,7 @@ def test_a_plain_export_is_served_compiled_alone(orpheus, opened, tmp_path, comp
         plain, builders = opened(folder), opened(orpheus)
         assert np.abs(said(plain) - said(builders)).max() < 1e-4
     else:
-        with pytest.raises(ModelError, match=r"neither compiled .* nor can it be stepped"):
+        with pytest.raises(ModelError, match=r"is not compiled .* cannot be used"):
             opened(folder, compile_lm=False)
 
 

@@ -251,8 +251,8 @@ def test_what_is_loaded_is_said(engine):
     assert info.expected_rtf is not None
     assert info.expected_rtf > 0
     slow = replace(info, expected_rtf=10.7)
-    assert "about 11 s to make" in slow.slowness
-    assert any("11 s to make" in line for line in model_notice(slow))
+    assert "about 11 s to generate" in slow.slowness
+    assert any("11 s to generate" in line for line in model_notice(slow))
     assert any("compiled, proven equal" in note for note in info.notes)
     names = [voice.voice_id for voice in engine.voices.list()]
     assert names[:3] == ["tara", "leah", "jess"]
