@@ -109,7 +109,7 @@ class Candidates:
 
     def drop_below(self, least: F32) -> None:
         """Exclude scores below `least` [B, 1], which is at most the best score of each row."""
-        np.putmask(self.scores, self.scores < least, EXCLUDED)
+        self.scores[self.scores < least] = EXCLUDED
 
     def keep(self, indices: I64) -> None:
         """Drop all scores except those at `indices` of the flattened scores, which are ascending
@@ -164,14 +164,15 @@ def top_k_top_p(candidates: Candidates) -> None:
     if candidates.rows.top is None:
         return
     limits, scores, best = candidates.rows.top, candidates.scores, candidates.best()
-    lowest = best - limits.gap
-    high = scores >= lowest
+    high = scores >= best - limits.gap
     if np.count_nonzero(high) > limits.smallest_k:
-        high = _uncrowded(scores, high, lowest, limits)
+        _thin_out(scores, high, limits)
     indices = high.reshape(-1).nonzero()[0]  # into the flattened scores
     bounds = indices.searchsorted(limits.edges).tolist()
     counts = [end - begin for begin, end in pairwise(bounds)]
-    weights = np.exp(scores.reshape(-1).take(indices) - best[:, 0].repeat(counts))
+    alone = len(counts) == 1  # one row's values broadcast
+    highest = best[0] if alone else best[:, 0].repeat(counts)
+    weights = np.exp(scores.reshape(-1).take(indices) - highest)
     total = np.add.reduceat(weights, bounds[:-1])
     least = []  # weights below sum to less than the row's rest, or are not among its `top_k`
     for row, (count, mass) in enumerate(zip(counts, total.tolist(), strict=True)):
@@ -182,7 +183,7 @@ def top_k_top_p(candidates: Candidates) -> None:
             least.append(max(float(top[0]), limits.rest[row] * float(total[row]) / top_k))
         else:
             least.append(limits.rest[row] * mass / count)
-    candidates.keep(indices[weights >= np.array(least).repeat(counts)])
+    candidates.keep(indices[weights >= (least[0] if alone else np.array(least).repeat(counts))])
     ordered = candidates.scores.copy()
     ordered.sort(axis=1)
     ordered = ordered[:, ::-1]  # [B, K], highest first
@@ -192,22 +193,19 @@ def top_k_top_p(candidates: Candidates) -> None:
     candidates.drop_below(ordered[candidates.rows.row, count - 1][:, None])
 
 
-def _uncrowded(scores: F32, high: Mask, lowest: F32, limits: TopLimits) -> Mask:
-    """Return a mask of the scores that reach a bound. In rows with many more `high` scores than
-    `top_k`, the bound is estimated from a sample so that few more than the `top_k` best reach it;
-    in other rows it is `lowest` [B, 1], and the mask is `high`."""
+def _thin_out(scores: F32, high: Mask, limits: TopLimits) -> None:
+    """Clear low scores from `high` [B, K] in rows with more than `top_k`: those below a bound that
+    the `top_k` best probably reach, and few others. A row where fewer reach it is left as it is."""
     sampled = np.add.reduce(high[:, ::SAMPLE_STRIDE], axis=1).tolist()
     crowded = [row for row, count in enumerate(sampled) if count >= limits.crowd[row]]
     if not crowded:
-        return high
-    ordered = np.sort(scores[crowded, ::SAMPLE_STRIDE], axis=1)
-    bound = lowest.copy()
-    bound[crowded, 0] = ordered[range(len(crowded)), [-limits.crowd[row] for row in crowded]]
-    reached = scores >= bound
-    counts = np.add.reduce(reached[crowded], axis=1).tolist()
-    too_few = [row for row, n in zip(crowded, counts, strict=True) if n < limits.top_k[row]]
-    reached[too_few] = high[too_few]
-    return reached
+        return
+    rows = np.array(crowded)
+    ordered = np.sort(scores[rows, ::SAMPLE_STRIDE], axis=1)
+    bounds = ordered[range(len(rows)), [-limits.crowd[row] for row in crowded]]
+    reached = scores[rows] >= bounds[:, None]
+    enough = np.add.reduce(reached, axis=1) >= [limits.top_k[row] for row in crowded]
+    high[rows[enough]] = reached[enough]
 
 
 def min_p(candidates: Candidates) -> None:

@@ -204,8 +204,10 @@ class Call:
         if shared.last is not self or self._active is not active:
             self._write_constants(active)
         if (positions := inputs.get("position_ids")) is not None:
-            np.add(past[active][:, None], self._ahead, out=positions)
-        np.add(past, self._new - 1, out=inputs["seqlens_k"], casting="same_kind")
+            positions[...] = past[active][:, None]
+            if self._new > 1:
+                positions += self._ahead
+        inputs["seqlens_k"][...] = past if self._new == 1 else past + (self._new - 1)
         inputs[self._rows_name][...] = rows
         shared.total.array.fill(total_length)
         return self._execute(options)
