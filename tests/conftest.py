@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Hypothesis profiles, client timeouts and fixtures for all tests."""
 
 import gc
 import inspect
@@ -7,20 +7,21 @@ import httpx
 import pytest
 from hypothesis import settings
 
-# The same examples on every run and no clock: a red run means a change, not luck or a busy machine.
-# To look further: `pytest --hypothesis-profile=explore`.
+# Every run tries the same examples, without a deadline: a failure means that the code has changed.
+# `pytest --hypothesis-profile=explore` tries more.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile("steady")
 
-# Every client that says nothing of it would give up after five seconds.
+# httpx' default timeout is five seconds, which a busy machine exceeds.
 _PATIENCE = inspect.signature(httpx.Client).parameters["timeout"].default
 _PATIENCE.connect = _PATIENCE.read = _PATIENCE.write = _PATIENCE.pool = 60.0
 
 
 @pytest.fixture(scope="session")
 def process():
-    """`with process(directory, **settings) as server`: a server that is a process of its own."""
+    """Return a function that starts a server in its own process:
+    `with process(directory, **settings) as server`."""
     from faults.process import Servers
 
     servers = Servers()
@@ -30,7 +31,7 @@ def process():
 
 @pytest.fixture(scope="session")
 def s3():
-    """The address of an S3 server."""
+    """Return the address of a local S3 server."""
     from stores import s3_server
 
     with s3_server() as address:
@@ -38,6 +39,6 @@ def s3():
 
 
 def pytest_collection_finish():
-    """What was imported and collected stays: no garbage collection need look through it again."""
+    """Exempt imported modules and collected tests from garbage collection: they live to the end."""
     gc.collect()
     gc.freeze()

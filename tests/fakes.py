@@ -1,4 +1,4 @@
-"""Stand-ins for the graphs: deterministic, instant, strict about how they are driven."""
+"""Deterministic fakes of language model, decoder, encoder and prompts, which assert correct use."""
 
 import hashlib
 import threading
@@ -22,7 +22,7 @@ VOCAB = 6563
 def window_settings(
     look_ahead_frames: int = 5, left_context_frames: int = 8, **changes: Any
 ) -> WindowSettings:
-    """Of Turbo's codec, where nothing else is said."""
+    """Return window settings of Turbo's codec, with changes."""
     codec = replace(
         CODEC, look_ahead_frames=look_ahead_frames, left_context_frames=left_context_frames
     )
@@ -33,7 +33,7 @@ CODES_PER_ID = 2
 
 
 def turbo_sampling(**given: Any) -> Sampling:
-    """As its authors draw, but for what is given."""
+    """Return the sampling parameters of Turbo's authors, with changes."""
     return Sampling(**{**TURBO.sampling, **given})
 
 
@@ -50,7 +50,7 @@ def fake_voice(key: str = "someone", rows: int = 4) -> Voice:
 
 @dataclass(frozen=True, eq=False)
 class FakePrompt:
-    """Text ids behind the voice's rows."""
+    """A prompt: the voice's rows, then the text's ids."""
 
     voice: Voice
     ids: I64
@@ -68,7 +68,7 @@ class FakePrompt:
 
 
 class FakeLanguageModel:
-    """Logits are a hash of everything the row has seen, so any mix-up of rows changes codes.
+    """A language model whose logits are a hash of the row's history: mixing up rows changes codes.
 
     A row stops by itself after CODES_PER_ID codes for each text id.
     """
@@ -141,7 +141,7 @@ class FakeLanguageModel:
         return rng.standard_normal(VOCAB).astype(np.float32)
 
     def _own_thread(self) -> None:
-        """Only one thread may ever call; the first one does."""
+        """Assert that all calls come from one thread."""
         self.thread = self.thread or threading.get_ident()
         assert self.thread == threading.get_ident(), "the language model has one owner"
 
@@ -154,7 +154,7 @@ class FakeStream:
 
 
 class FakeDecoder:
-    """A code becomes 960 samples of its own level, so that audio can be read back as codes."""
+    """A decoder that turns each code into 960 samples of a level that identifies the code."""
 
     codec = replace(CODEC, look_ahead_frames=3)
     window_frames = ()
@@ -200,7 +200,7 @@ class FakeDecoder:
 
 
 class FakeEncoder:
-    """Turbo's voices with tensors from a hash of the audio."""
+    """Encodes voices as Turbo does, with tensors computed from a hash of the audio."""
 
     key, rules = "fake", TurboVoices.rules
     to_arrays, from_arrays, is_compatible = (
@@ -218,7 +218,7 @@ class FakeEncoder:
 
 
 class FakePrompts:
-    """A text's ids are its bytes and two end ids."""
+    """Prompts whose ids are the text's bytes and two end ids."""
 
     def prompt(self, text: str, voice: Voice) -> FakePrompt:
         return FakePrompt(voice, self.encode(text))

@@ -1,4 +1,4 @@
-"""A server around fakes: an engine that says tones, a library of made-up voices."""
+"""A server with a fake engine, which speaks constant samples, and a fake voice library."""
 
 import asyncio
 import functools
@@ -39,7 +39,7 @@ def report_of(warnings: tuple[str, ...] = ()) -> ReferenceReport:
 
 
 class FakeVoices:
-    """Remembers what it was called with; `RIFF…` is audio, nothing else is."""
+    """A voice library in memory that records its calls. Data that starts with `RIFF` is audio."""
 
     shared = False
 
@@ -113,10 +113,10 @@ class FakeVoices:
         return self._change(info, aliases=tuple(a for a in info.aliases if a != alias))
 
     def refresh(self) -> None:
-        """Nobody else registers."""
+        """Do nothing: no other server changes this library."""
 
     def check_default(self, *, fall_back: bool = False) -> None:
-        """It is there."""
+        """Do nothing: the default voice exists."""
 
     @staticmethod
     def _check(data: bytes) -> None:
@@ -125,7 +125,8 @@ class FakeVoices:
 
 
 class FakeStream:
-    """One piece for each script entry: a number of samples, a wait, a fault, something to do."""
+    """Plays the engine's script. An entry is a number of samples to yield, a time or an event to
+    wait for, an exception to raise, or a function to call."""
 
     def __init__(self, engine: "FakeEngine", request: SpeechRequest) -> None:
         self.report = SpeechReport(segments=1, segment_texts=(request.text,))
@@ -166,7 +167,7 @@ class FakeStream:
 
 
 class FakeEngine:
-    """Just what the server uses of `TTSEngine`."""
+    """The part of `TTSEngine` that the server uses."""
 
     def __init__(
         self,
@@ -286,7 +287,7 @@ def _engine_config() -> TTSConfig:
 
 @asynccontextmanager
 async def serving(engine: FakeEngine | None = None, **config) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an app around `engine`, within this event loop."""
+    """Yield a client of an application around `engine`, in this event loop and without a socket."""
     engine = engine or FakeEngine()
     lifecycle = Lifecycle(engine)
     app = create_app(engine, server_config(**config), DIALECTS, lifecycle=lifecycle)
@@ -298,7 +299,7 @@ async def serving(engine: FakeEngine | None = None, **config) -> AsyncIterator[h
 
 
 def error_of(response: httpx.Response, status: int, code: str, param: str | None = None) -> dict:
-    """The error in a response, which must be this one, in the one shape and nothing more."""
+    """Return the error of a response. Asserts its status, code, parameter and exact shape."""
     assert (response.status_code, response.headers["content-type"]) == (status, "application/json")
     body = response.json(parse_constant=lambda text: 1 / 0)
     assert body.keys() == {"error"}
@@ -312,7 +313,7 @@ def error_of(response: httpx.Response, status: int, code: str, param: str | None
 
 
 async def shut_down(server: uvicorn.Server) -> None:
-    """As uvicorn does it, which sleeps for 0.1 s each time."""
+    """Shut a server down without uvicorn's pauses of 0.1 s."""
     for listening in server.servers:
         listening.close()
     for connection in list(server.server_state.connections):
@@ -321,21 +322,21 @@ async def shut_down(server: uvicorn.Server) -> None:
 
 
 def put_forward(seconds: float) -> None:
-    """The clock of the running event loop: whoever waits until then goes on at once."""
+    """Advance the clock of the running event loop, so that timers within `seconds` fire at once."""
     loop = asyncio.get_running_loop()
     now = loop.time
     loop.time = lambda: now() + seconds
 
 
 async def until(condition) -> None:
-    """Wait for it; TimeoutError after half a minute."""
+    """Wait until the condition is true. Raises TimeoutError after a minute."""
     async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
 
 
 def ended(name: str) -> bool:
-    """Whether the thread of that name ends within ten seconds."""
+    """Return whether all threads of that name end within a minute each."""
     there = [thread for thread in threading.enumerate() if thread.name == name]
     for thread in there:
         thread.join(60)

@@ -1,6 +1,6 @@
-"""moto's S3 server in a process of its own: prints its address, and ends with its standard input.
+"""moto's S3 server as a process that prints its address and ends when its standard input closes.
 
-One write at a time: moto looks at a condition and writes in two steps.
+Requests are serialised: moto checks a write's condition and writes in two separate steps.
 """
 
 import sys
@@ -16,7 +16,7 @@ class Quiet(WSGIRequestHandler):
 
 
 class OneWriteAtATime(DomainDispatcherApplication):
-    """Also for the bodies of answers, which are made as they are sent."""
+    """Holds a lock until a response's body, which moto generates lazily, is complete."""
 
     _writing = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""A pool of models whose engines are fakes: `a` is the default one."""
+"""A pool of models with fake engines. `a` is the default model."""
 
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -15,7 +15,7 @@ from chatterbox.server.model_pool import ModelPool
 
 
 class Engine(FakeEngine):
-    """Made by the pool; `made` has all of one pool, in order."""
+    """A fake engine made by the pool, which appends it to `made`."""
 
     def __init__(self, made, setup, config, admission=None, since=None) -> None:
         super().__init__(capacity=4, queue_capacity=8)
@@ -39,8 +39,8 @@ class Engine(FakeEngine):
 
 @contextmanager
 def pool_of(models="a,b,c", setup=lambda engine: None, **limits):
-    """A pool that was not started. `setup` is called with each engine that it makes, until
-    `made_by` names another."""
+    """Yield a pool that is not started. `setup` is called with each engine that the pool makes;
+    `made_by` replaces it."""
     made: list[Engine] = []
     setups = [setup]
     config = TTSConfig(_env_file=None)
@@ -64,7 +64,7 @@ def pool_of(models="a,b,c", setup=lambda engine: None, **limits):
 
 @asynccontextmanager
 async def serving_models(models="a,b,c", setup=lambda engine: None, **limits):
-    """A client of an app around it, started."""
+    """Start the pool and yield a client of an application around it."""
     with pool_of(models, setup, **limits) as pool:
         await pool.start()
         app = create_app(pool, pool.limits, DIALECTS)
@@ -75,5 +75,5 @@ async def serving_models(models="a,b,c", setup=lambda engine: None, **limits):
 
 
 def spoken_by(pool) -> list[str]:
-    """Whose engines have spoken, once for each utterance."""
+    """Return the model's name for each utterance."""
     return [engine.info.name for engine in pool.made for _ in engine.requests]

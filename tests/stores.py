@@ -1,4 +1,4 @@
-"""Object stores for tests: an S3 server, a new bucket in it, and a line to it that can be cut."""
+"""A local S3 server, its buckets, and a proxy that can break connections to it."""
 
 import asyncio
 import subprocess
@@ -17,7 +17,7 @@ KEY_ID, SECRET = "AKIANOTSEEN", "not-to-be-seen-anywhere"
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """Its address."""
+    """Start an S3 server; yield its address."""
     program = Path(__file__).with_name("s3_server.py")
     with subprocess.Popen(
         [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -26,7 +26,8 @@ def s3_server() -> Iterator[str]:
 
 
 def bucket(address: str, monkeypatch, *, through: str | None = None) -> str:
-    """A new one, and the settings by which it is found, `through` another address."""
+    """Create a bucket and set the environment variables that lead to it. Returns its URL.
+    `through`: the address of a proxy to use."""
     name = f"voices-{uuid.uuid4().hex}"
     httpx.put(f"{address}/{name}").raise_for_status()
     for variable, value in {
@@ -40,7 +41,7 @@ def bucket(address: str, monkeypatch, *, through: str | None = None) -> str:
 
 
 class Line:
-    """Passes connections on to an address, until it is cut; in a thread of its own."""
+    """A TCP proxy to an address, in its own thread, whose connections can be broken."""
 
     def __init__(self, address: str) -> None:
         self._target = httpx.URL(address)
@@ -66,7 +67,7 @@ class Line:
         self._loop.close()
 
     def cut(self) -> None:
-        """Everything that is open breaks; so does whatever comes, until it is mended."""
+        """Break all open connections and refuse new ones until `mend` is called."""
         self._cut = True
         self._run(self._break())
 

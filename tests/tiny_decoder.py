@@ -29,7 +29,7 @@ QUICK = DecodeCost(fixed_s=0.01, per_frame_s=0.001)
 
 
 def opener(folder: Path) -> OpenGraph:
-    """Sessions of one thread whose weights may lie in `folder`."""
+    """Return a function that opens single-threaded sessions with external weights in `folder`."""
 
     def open_graph(model: onnx.ModelProto) -> ort.InferenceSession:
         options = ort.SessionOptions()
@@ -79,7 +79,7 @@ def open_decoder(
 
 
 def voice(prompt_codes: int = 12, seed: int = 0) -> Voice:
-    """Any voice."""
+    """Return a random voice."""
     rng = np.random.default_rng(seed)
     tensors = VoiceTensors(
         features=np.zeros((1, 8), np.float32),
@@ -91,13 +91,13 @@ def voice(prompt_codes: int = 12, seed: int = 0) -> Voice:
 
 
 def some_codes(count: int, seed: int = 0) -> I64:
-    """Any speech."""
+    """Return random codes."""
     return np.random.default_rng([seed, 77]).integers(0, 6561, count)
 
 
 def local_decoder_model(weights: dict[str, Array] | None = None) -> onnx.ModelProto:
-    """A decoder whose flow hears each code and the three behind it, and nothing else: streamed, its
-    sound can equal the whole. Its vocoder is the real one, small."""
+    """Return a decoder whose flow reads each code and the next three only, so that streamed audio
+    can equal the whole. Its vocoder has the real structure, but is small."""
     weights = random_weights(TINY) if weights is None else weights
     rng = np.random.default_rng(5)
     g = Graph(weights)
@@ -117,7 +117,7 @@ def local_decoder_model(weights: dict[str, Array] | None = None) -> onnx.ModelPr
 
 
 def saved(model: onnx.ModelProto, folder: Path, *, external: bool = False) -> Path:
-    """Write a model, as the hub does: weights in a file beside it."""
+    """Save a model, with its weights in a second file if `external`."""
     path = folder / "conditional_decoder.onnx"
     onnx.save(
         model,
@@ -138,7 +138,7 @@ def stream(
     seed: int = 7,
     slack_s: float = 0.0,
 ) -> tuple[F32, list[Window]]:
-    """One stream, decoded alone, all its codes known from the start."""
+    """Decode one stream whose codes are all known from the start. Returns samples and windows."""
     windows, seams = Windows(settings), Crossfader(settings.cross_fade_samples)
     opened = decoder.open(voice() if who is None else who, seed)
     pieces, taken = [], []
@@ -152,7 +152,7 @@ def stream(
 def job(
     opened: object, codes: I64, window: Window, seams: Crossfader, settings: WindowSettings
 ) -> DecodeJob:
-    """What the engine would ask of the decoder."""
+    """Return the job that the engine would give to the decoder."""
     held_back = 0 if window.last else settings.cross_fade_samples
     return DecodeJob(
         opened,  # type: ignore[arg-type] # whatever `open` gave
@@ -164,7 +164,7 @@ def job(
 
 
 def whole(settings: WindowSettings = window_settings()) -> WindowSettings:  # noqa: B008 - frozen
-    """Settings that decode everything at once."""
+    """Return settings with which one window holds all codes."""
     return window_settings(
         first_most_frames=1000, most_frames=1000, first_least_frames=1000,
         cross_fade_ms=settings.cross_fade_ms,
@@ -172,7 +172,7 @@ def whole(settings: WindowSettings = window_settings()) -> WindowSettings:  # no
 
 
 def snr_db(reference: Array, other: Array) -> float:
-    """How far the difference lies below the reference."""
+    """Return the signal-to-noise ratio of `other` against the reference, in dB."""
     wrong = float(np.square(reference - other, dtype=np.float64).sum())
     wanted = float(np.square(reference, dtype=np.float64).sum())
     return float("inf") if wrong == 0 else 10 * float(np.log10(wanted / wrong))

@@ -1,4 +1,4 @@
-"""The code blocks of README and docs, and what can be known of a command that is not run here."""
+"""The code blocks of README and docs, and checks of commands that tests do not run."""
 
 import re
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ NOT_RUN = {
     ".venv/bin/python": "takes a model, a GPU or minutes",
     "python": "takes a model, a GPU or minutes",
 }
-"""First word of a command → why its names and flags are checked instead. Every other one runs."""
+"""First word of a command → why it is not run, only its names and flags checked. All others run."""
 COMMAND = re.compile(rf"(?:\w+=\S* )*({'|'.join(map(re.escape, NOT_RUN))})(?: (.*)|$)", re.DOTALL)
 
 
@@ -58,8 +58,8 @@ def is_run(command: str) -> bool:
 
 
 def wrong_with(command: str) -> list[str]:
-    """What a command names and the repository does not have: files, subcommands, flags, settings,
-    profiles, units."""
+    """Return the names in a command that the repository does not have: files, subcommands, flags,
+    settings, profiles, units."""
     command = command.partition(" # ")[0]
     wrong = [name for name in _files(command) if not (ROOT / name).exists()]
     wrong += [f"CHATTERBOX_{name}" for name in _settings(command) if name.lower() not in SETTINGS]
@@ -108,7 +108,7 @@ def _settings(command: str) -> list[str]:
 
 
 def _sources(tool: str) -> list[str]:
-    """The files of a tool: a script, or a module or package after `-m`."""
+    """Return the source files of a tool: a script, or a module or package after `-m`."""
     path = tool if tool.endswith(".py") else tool.replace(".", "/")
     if (ROOT / path).is_dir():
         return [str(each.relative_to(ROOT)) for each in (ROOT / path).glob("*.py")]
@@ -116,7 +116,7 @@ def _sources(tool: str) -> list[str]:
 
 
 def _unknown_flags(arguments: str, sources: list[str]) -> list[str]:
-    """Flags that are neither settings nor in the source that reads them."""
+    """Return the flags that are neither settings nor named in the sources."""
     said = "".join(map(_text, sources))
     flags = re.findall(r"(?<!\S)--([a-z][\w-]*)", arguments)
     unset = [flag for flag in flags if flag.replace("-", "_") not in SETTINGS]

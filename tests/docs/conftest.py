@@ -1,4 +1,4 @@
-"""One live server with the embedded model, and a folder as a reader has it."""
+"""Fixtures: a live server with the embedded model, and a folder with the files that pages use."""
 
 import os
 from collections.abc import Iterator
@@ -24,7 +24,8 @@ def server(tmp_path_factory) -> Iterator[Live]:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """With a recording and a text; what a page exports to its shell is gone after it."""
+    """Return the working directory of a page's commands, with a recording and a text. Environment
+    variables are restored afterwards."""
     (tmp_path / "me.wav").write_bytes(clip())
     (tmp_path / "chapter.txt").write_text("One sentence. Another one.")
     monkeypatch.chdir(tmp_path)

@@ -1,7 +1,7 @@
-"""A listener in virtual time: the real loops on a model and a decoder that only cost time.
+"""A simulation in virtual time: the real loops drive a model and a decoder that only take time.
 
-One thread takes cpu as `CpuLock` would have two threads do where they share a CPU's cores: a window
-that is due goes first. No real time passes, so that every run is the same.
+One thread runs both loops in the order that `CpuLock` gives to two threads on one CPU: a window
+that is due goes first. No real time passes, so every run is the same.
 """
 
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from chatterbox.runtime.decoder.s3gen import CODE_RATE_HZ
 
 
 class Clock:
-    """Stands for the module `time` in both loops."""
+    """The virtual clock, in place of the module `time` in both loops."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -46,7 +46,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Machine:
-    """What things cost."""
+    """The durations of model steps and decoder calls."""
 
     step_s: float = 0.009  # of the language model, and for each row in it
     row_s: float = 0.003
@@ -97,7 +97,7 @@ class CostlyDecoder(FakeDecoder):
 
 @dataclass
 class Listener:
-    """Plays what comes, in order, from the first sound on."""
+    """A listener that plays audio as it arrives, starting with the first sound."""
 
     segments: int
     speed: float = 1.0
@@ -154,7 +154,7 @@ def simulate(
     *,
     segment_s: float = 6.2,
 ) -> list[Listener]:
-    """Until every listener has heard everything."""
+    """Run until every listener has received all its audio."""
     clock = Clock()
     patch.setattr(loop, "time", clock)
     patch.setattr(decoding, "time", clock)

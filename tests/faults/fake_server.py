@@ -41,7 +41,7 @@ if True:  # the imports below need the path above
 
 
 class Killed(BaseException):
-    """What no `except Exception` sees."""
+    """An error that `except Exception` does not catch."""
 
 
 def sticky() -> None:
@@ -73,7 +73,7 @@ def say(*words: str) -> None:
 
 
 def tones(kind: str) -> FakeEngine:
-    """An engine without threads; `kind`: what of it waits."""
+    """Return a fake engine without threads. `kind`: the stage in which it waits."""
     engine = FakeEngine(script=[PIECE_SAMPLES, 0.5, PIECE_SAMPLES])
     engine.state = "loading"  # as a real one begins
     if kind == "loads":
@@ -88,7 +88,7 @@ def tones(kind: str) -> FakeEngine:
 
 
 def on_fakes(directory: Path, settings: dict) -> TTSEngine:
-    """A real engine on fake graphs."""
+    """Return a real engine on fake graphs."""
     if settings.get("in_process"):  # no child, so that a life costs little
         library.guarded_decoder = AudioDecoder
     engine = fake_engine(directory, **settings.get("engine", {}))
@@ -127,7 +127,7 @@ def main(directory: Path, settings: dict) -> int:
 
 
 def fork(directory: Path, settings: dict) -> int:
-    """The new server's process id."""
+    """Fork a server and return its process id."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -146,7 +146,7 @@ def fork(directory: Path, settings: dict) -> int:
 
 
 def exit_code(pid: int) -> int | None:
-    """Of a server, None while it runs; minus the signal's number where one killed it."""
+    """Return a server's exit code: None while it runs, negative if a signal killed it."""
     found, status = os.waitpid(pid, os.WNOHANG)
     return os.waitstatus_to_exitcode(status) if found else None
 

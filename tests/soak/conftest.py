@@ -1,4 +1,4 @@
-"""How long, and what came of it: `--soak-minutes`, and the tables at the end."""
+"""The option `--soak-minutes` and the tables printed at the end."""
 
 from collections.abc import Callable
 
@@ -36,5 +36,5 @@ def minutes(request) -> float:
 
 @pytest.fixture
 def tell(request) -> Callable[[str], None]:
-    """A line of the summary."""
+    """Return a function that adds a line to the summary."""
     return request.config.stash[_SAID].append

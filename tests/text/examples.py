@@ -1,4 +1,4 @@
-"""Every text that the tests of reading have, whichever file it stands in."""
+"""All example texts of the tests in this folder."""
 
 import importlib
 import pkgutil
@@ -12,11 +12,11 @@ from chatterbox.families.turbo.spec import TAGS, clean_up
 
 normalise = partial(text.normalise, tags=text.Tags(TAGS))
 prepare = partial(text.prepare, tags=text.Tags(TAGS), clean_up=clean_up)
-"""As texts are read for Turbo."""
+"""Read texts as for Turbo."""
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """What is written in rows of (written, said)."""
+    """Yield the written texts of nested tables with rows of (written, spoken)."""
     if isinstance(value, dict):
         yield from _texts(list(value.items()))
     elif isinstance(value, list | tuple):
@@ -28,7 +28,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def written() -> list[str]:
-    """The first column of all tables in capitals in `tests/text`, each once."""
+    """Return the written texts of all tables in `tests/text`, without duplicates."""
     found: dict[str, None] = {}
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if not module.name.startswith("test_"):
