@@ -1,1 +1,1 @@
-"""Untrusted audio in, encoded voices out: files on disk, an LRU in memory."""
+"""Voices: decoding of untrusted recordings, storage of voices, and the encoding for the model."""

@@ -1,7 +1,7 @@
-"""Decodes an untrusted audio file to mono float32 at 24 kHz, or refuses it with a clear error.
+"""Decodes an untrusted audio file to mono float32 at 24 kHz, or raises a clear error.
 
-Reads all of several files that were joined end to end (MP3, chained Ogg). Runs in the sandboxed
-process of `decode_child.py`.
+If several files were joined end to end (MP3, chained Ogg), decodes all of them. Runs in the
+sandboxed process of `decode_child.py`.
 """
 
 import io
@@ -21,18 +21,19 @@ from chatterbox.voices.sniff import Container
 
 OGG_FIRST_PAGE = re.compile(rb"OggS\0[\x02\x06]")
 BLOCK_FRAMES = 4096
-"""Frames decoded at once: the most that an error in the middle of a damaged file loses."""
+"""Frames decoded at once, and so the most frames lost to an error in a damaged file."""
 UNKNOWN_FRAMES = 2**62
-"""libsndfile reports about 2**63 frames if the header states no length (streamed FLAC)."""
+"""At least this many frames mean an unknown length: libsndfile reports about 2**63 frames if the
+header states none (streamed FLAC)."""
 MAX_FILES = 500
-"""Limit of joined files; further ones are not read."""
+"""Most joined files that are read; further files are ignored."""
 UNDECODABLE = "The file looks like audio but cannot be decoded."
 Reading = tuple[RecordingBuilder, int | None]
 """The decoded file, and its length in frames according to its header."""
 
 
 def decode_audio(data: bytes, *, max_seconds: float) -> Recording:
-    """Decode a file, or all files that were joined.
+    """Decode a file, or all files that were joined into one.
 
     Raises UnsupportedAudio (not an accepted container or codec), UnreadableAudio (damaged),
     AudioTooLong (before or while reading) or AudioNotFinite.
@@ -59,7 +60,7 @@ def decode_audio(data: bytes, *, max_seconds: float) -> Recording:
 
 
 def _ogg_files(data: bytes) -> Iterator[bytes]:
-    """Split chained Ogg. A file begins with the first pages of its streams, one after another."""
+    """Split chained Ogg. Each file begins with the consecutive first pages of its streams."""
     start = expected = 0
     for page in OGG_FIRST_PAGE.finditer(data):
         at = page.start()
@@ -67,13 +68,14 @@ def _ogg_files(data: bytes) -> Iterator[bytes]:
             yield data[start:at]
             start = at
         lengths_at = at + 27
-        count = sum(data[lengths_at - 1 : lengths_at])  # one byte; none at the end of `data`
+        count = sum(data[lengths_at - 1 : lengths_at])  # of at most one byte
         expected = lengths_at + count + sum(data[lengths_at : lengths_at + count])
     yield data[start:]
 
 
 def _decode(data: bytes, container: Container, limit: LengthLimit) -> Recording:
-    """Decode one file; a second time if the mean of its channels would lose the voice."""
+    """Decode one file; decode it again with other weights if averaging the channels loses the
+    voice."""
     read = read_libsndfile if container.reader == "libsndfile" else read_pyav
     builder, stated_frames = read(data, container, limit, None)
     downmix = builder.better_downmix()
@@ -83,7 +85,7 @@ def _decode(data: bytes, container: Container, limit: LengthLimit) -> Recording:
 
 
 def _check_codec(container: Container, format_: str, codec: str) -> None:
-    """Check what the reader has found, which may differ from what the header showed."""
+    """Raise UnsupportedAudio if the reader found a format or codec other than the header stated."""
     if format_ not in container.formats or codec not in container.codecs:
         raise UnsupportedAudio("This file's codec is not supported.")
 
@@ -143,11 +145,12 @@ def read_pyav(
 
 
 def _read_stream(file: Any, stream: Any, limit: LengthLimit, downmix: Downmix | None) -> Reading:
-    """Decode a PyAV stream at the sample rate of its first frame: AAC headers may state another."""
+    """Decode a PyAV stream. Uses the sample rate of the first frame, since AAC headers can be
+    wrong."""
     import av
 
     to_float = av.AudioResampler(format="fltp")
-    # 0: not stated. Raw AAC has no header, so FFmpeg would guess.
+    # 0 if not stated. Raw AAC has no header, so FFmpeg only guesses its duration.
     stated_s = (file.duration or 0) / 1_000_000  # av.time_base: microseconds
     if stream.duration and stream.time_base:
         stated_s = float(stream.duration * stream.time_base)

@@ -1,7 +1,7 @@
-"""Reads and writes whole objects in object stores, with conditional writes where they exist.
+"""Reads and writes whole objects in object stores, with conditional writes where supported.
 
-`obstore` serves S3, Google Cloud Storage, Azure and compatible stores, which write conditionally.
-`fsspec` serves any other address, for a single server that changes voices.
+`obstore` is used for S3, Google Cloud Storage, Azure and compatible stores, which have conditional
+writes. `fsspec` is used for all other addresses; then only one server may change voices.
 """
 
 import errno
@@ -22,37 +22,38 @@ from chatterbox.voices.store import Outdated
 T = TypeVar("T")
 CONDITIONAL = re.compile(r"(s3a?|gs|az|azure|abfss?|adl)://")
 CONNECT_S, CALL_S = 3.0, 10.0
+"""Timeouts of a connection and of a whole call."""
 RETRIES, RETRY_S = 2, 5.0
 INSTALL = "pip install -r requirements-store.txt"
 NEW = ""
-"""The tag of an object that does not exist."""
+"""Tag that stands for an object that does not exist."""
 
 
 class Blobs(Protocol):
-    """Objects by key. The tag of an object changes with its contents. Methods raise OSError and
-    take at most a few times CALL_S."""
+    """Interface of an object store. An object's tag changes with its contents. Methods raise
+    OSError and take at most a few times CALL_S."""
 
     conditional: bool
     """Whether `put` compares tags atomically."""
 
     def get(self, key: str, unless: str = NEW) -> tuple[bytes, str] | None:
-        """Return an object and its tag, or None if its tag is `unless`. Raises FileNotFoundError
-        if there is no such object."""
+        """Return an object and its tag, or None if the tag is `unless`. Raises FileNotFoundError if
+        the object does not exist."""
 
     def put(self, key: str, data: bytes, tag: str | None = None) -> str:
-        """Write an object and return its tag. Raises Outdated if `tag` is given and the present
-        object has another one."""
+        """Write an object and return its tag. Raises Outdated if `tag` is given and differs from
+        the tag of the current object."""
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete the objects that exist."""
+        """Delete objects; keys without an object are ignored."""
 
     def ages(self, prefix: str) -> dict[str, float]:
-        """The keys that begin with `prefix` → seconds since the objects were written."""
+        """Return keys that begin with `prefix` → seconds since the objects were written."""
 
 
 def without_secrets(text: str) -> str:
-    """Remove user names, queries and response bodies from an address or an error message, and the
-    durations that would make equal messages differ."""
+    """Remove user names, queries and response bodies from an address or error message, and
+    durations, so that equal errors have equal messages."""
     public = re.sub(r"(?<=//)[^/@\s]*@|\?\S*|:? *<.*", "", first_line(Exception(text)))
     return re.sub(r" in [\d.]+\w+(, after .*?)? +- ", ": ", public)
 
@@ -132,13 +133,14 @@ class ObstoreBlobs:
 
 
 def _tag(version: dict[str, Any]) -> str:
-    """ETag and version: Google's conditions use the version, those of other stores the ETag."""
+    """Return ETag and version. Google's conditional writes use the version, other stores the
+    ETag."""
     return " ".join(part for part in (version["e_tag"], version["version"]) if part)
 
 
 class FsspecBlobs:
-    """Uses any file system of `fsspec`. The tag is the SHA-256 of the contents, compared before
-    writing; of two concurrent writes the later one wins."""
+    """Uses a file system of `fsspec`. The tag is the SHA-256 of the contents and is compared before
+    writing, so of two concurrent writes the later one wins."""
 
     conditional = False
 
@@ -192,7 +194,7 @@ class FsspecBlobs:
 
 
 def _age(info: dict[str, Any]) -> float:
-    """Seconds since the file was modified; 0 if the file system does not report the time."""
+    """Return the seconds since the file was modified, or 0 if the time is unknown."""
     for name in ("mtime", "modified", "LastModified", "last_modified", "created"):
         match info.get(name):
             case datetime() as when:

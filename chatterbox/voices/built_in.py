@@ -22,11 +22,11 @@ class BuiltInVoice:
     transcript: str
 
     def clip(self) -> bytes:
-        """The reference as FLAC."""
+        """Return the reference recording as FLAC."""
         return (DIRECTORY / f"{self.voice_id}.flac").read_bytes()
 
     def record(self, stored: VoiceRecord | None) -> VoiceRecord:
-        """The voice's record: with the aliases of the stored record, if there is one, and with its
+        """Return the voice's record. Takes over the aliases of the `stored` record, if any, and its
         files if they were made from the same clip."""
         name = self.voice_id
         record = VoiceRecord(SCHEMA, name, name, (), 0, self.report, {}, transcript=self.transcript)
@@ -38,5 +38,6 @@ class BuiltInVoice:
 
 
 def built_in_voices() -> list[BuiltInVoice]:
-    """All of them, the default one first. `tools/make_builtin_voices.sh` writes their list."""
+    """Return all built-in voices, the default first. `tools/make_builtin_voices.sh` writes the
+    list."""
     return TypeAdapter(list[BuiltInVoice]).validate_json((DIRECTORY / "voices.json").read_bytes())

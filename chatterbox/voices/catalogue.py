@@ -1,7 +1,7 @@
-"""The catalogue: which voices exist, their names, and their files in the store.
+"""The catalogue: the existing voices, their names, and their files in the store.
 
-Lists the stored voices, those shipped with the program, and those that the model was trained with.
-Encodes nothing. Methods may block on disk or network and are thread-safe.
+Lists stored voices, built-in voices, and voices that the model was trained with. Does not encode.
+Methods may block on disk or network and are thread-safe.
 """
 
 import builtins
@@ -47,8 +47,8 @@ C = TypeVar("C", bound="VoiceCatalogue")
 
 
 def exclusively(change: Callable[Concatenate[C, P], T]) -> Callable[Concatenate[C, P], T]:
-    """Decorate a method that changes voices: it runs alone, among all servers, on the store's
-    current contents."""
+    """Decorate a method that changes voices, so that it works on the store's current contents and
+    no other change, on any server, runs at the same time."""
 
     @wraps(change)
     def alone(self: C, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -68,7 +68,7 @@ def exclusively(change: Callable[Concatenate[C, P], T]) -> Callable[Concatenate[
 class VoiceCatalogue:
     """The list of voices. Changes run one at a time (`exclusively`); lookups need no lock.
 
-    A built-in voice is stored with its first alias or arrays; if that fails, it works unstored.
+    A built-in voice is stored when it gets its first alias or arrays, and works without that.
     """
 
     def __init__(
@@ -78,19 +78,21 @@ class VoiceCatalogue:
         fixed: FixedVoices | None,
         max_voices: int,
     ) -> None:
-        """`encoder_key`: names the encoder that arrays are stored for; None: the model cannot
-        clone, so only its `fixed` voices are listed."""
-        assert encoder_key is None or MODEL_KEY.fullmatch(encoder_key), "unfit for a file name"
+        """`encoder_key` identifies the encoder of the stored arrays; None means that the model
+        cannot clone, so that only its `fixed` voices are listed."""
+        assert encoder_key is None or MODEL_KEY.fullmatch(encoder_key), (
+            "the key must be valid in a file name"
+        )
         self._store = store
         self._clones = encoder_key is not None
         self._arrays_name = f"encoded-{encoder_key}.safetensors"
         self._fixed = [VoiceInfo.of_fixed(voice) for voice in (fixed.voices if fixed else ())]
         self._max_voices = max_voices
         self._names = NameIndex()
-        self._lost: dict[str, VoiceRecord] = {}  # their references cannot be read
+        self._lost: dict[str, VoiceRecord] = {}  # voices whose recordings cannot be read
         self._built_in = {v.voice_id: v for v in built_in_voices()} if self._clones else {}
         self.skipped: tuple[tuple[str, str], ...] = ()
-        """(name, reason) of the store's entries that are not usable voices."""
+        """(name, reason) of each entry in the store that is not a usable voice."""
         self._changing = threading.Lock()
 
     def refresh(self) -> None:
@@ -108,7 +110,7 @@ class VoiceCatalogue:
         return found
 
     def list(self) -> builtins.list[VoiceInfo]:
-        """All voices: the model's own, the built-in ones, then from old to new."""
+        """Return all voices: the model's own, then built-in ones, then others from old to new."""
         return sorted(self._names.voices.values(), key=lambda info: info.created_at)
 
     # --- changes by the owner
@@ -135,7 +137,7 @@ class VoiceCatalogue:
 
     @exclusively
     def remove_alias(self, alias: str) -> VoiceInfo:
-        """Raises VoiceNotFound if no voice has this alias."""
+        """Remove an alias. Raises VoiceNotFound if no voice has this alias."""
         info = self.info(alias)
         remaining = without_alias(info, alias)
         if remaining == info.aliases:  # `alias` is an id or a name
@@ -153,7 +155,7 @@ class VoiceCatalogue:
         return info
 
     def _owned(self, id_or_name: str, rule: str) -> VoiceInfo:
-        """Look up a voice that may be changed. Raises VoiceNotFound, VoiceProtected."""
+        """Look up a voice that is not built in. Raises VoiceNotFound, VoiceProtected."""
         info = self.info(id_or_name)
         if info.built_in:
             raise VoiceProtected(f"A built-in voice {rule}.")
@@ -166,7 +168,7 @@ class VoiceCatalogue:
         return self._save(replace(info.record, **changes))
 
     def _apply(self, contents: StoreContents | None) -> None:
-        """Replace the list by the store's contents; None: they have not changed."""
+        """Replace the list with the store's contents; None means that they have not changed."""
         if contents is None:
             return
         records, skipped = contents
@@ -191,7 +193,7 @@ class VoiceCatalogue:
                 self._drop_encoded(voice_id)
 
     def _drop_encoded(self, voice_id: str) -> None:
-        """Called when a voice was deleted, or encoded again by another server."""
+        """Hook, called when a voice was deleted or was encoded again by another server."""
 
     def _arrays_sha(self, info: VoiceInfo) -> str | None:
         return info.record.files.get(self._arrays_name) if info.record else None
@@ -203,7 +205,7 @@ class VoiceCatalogue:
         return info.record
 
     def _enter(self, record: VoiceRecord) -> VoiceInfo:
-        """List a voice as stored."""
+        """Add or replace a voice in the list."""
         info = self._info(record)
         self._names = self._names.with_voice(info)
         return info
@@ -217,8 +219,8 @@ class VoiceCatalogue:
     # --- the files
 
     def _read(self, voice_id: str, name: str) -> bytes:
-        """Read a file of a voice; if it is damaged, look whether another server has replaced it.
-        Raises BadEntry, VoiceNotFound and storage errors."""
+        """Read a file of a voice. If the file is damaged, try again if another server has replaced
+        the voice. Raises BadEntry, VoiceNotFound and storage errors."""
         record = self._record(voice_id)
         try:
             return self._store.read(record, name)
@@ -229,7 +231,8 @@ class VoiceCatalogue:
             return self._store.read(self._record(voice_id), name)
 
     def _reference(self, voice_id: str) -> Reference:
-        """Read the stored recording. If it is lost, unlist the voice and raise VoiceNotFound."""
+        """Read the stored recording. If it cannot be read, unlist the voice and raise
+        VoiceNotFound."""
         voice = self._built_in.get(voice_id)
         try:
             flac = voice.clip() if voice else self._read(voice_id, REFERENCE_NAME)
@@ -247,7 +250,7 @@ class VoiceCatalogue:
         return Reference(pcm_to_float(pcm), record.report, record.transcript)
 
     def _check_room(self, voice_id: str) -> None:
-        """Raises StorageFull if a new voice would exceed `max_voices`."""
+        """Raise StorageFull if a new voice would exceed `max_voices`."""
         voices = self._names.voices
         stored = len(voices) - len(self._built_in) - len(self._fixed)
         if voice_id not in voices and stored >= self._max_voices:
@@ -259,11 +262,11 @@ class VoiceCatalogue:
     def _add(
         self, names: Sequence[str], reference: Reference, arrays: Arrays, *, imported: bool
     ) -> tuple[VoiceInfo, bool]:
-        """Store a new voice; return it, and False if another server has stored it meanwhile."""
+        """Store a new voice. Returns the voice, and False if another server stored it meanwhile."""
         voice_id = reference.voice_id
         if existing := self._names.voices.get(voice_id):
             return existing, False
-        self._names.free_name(names[0], voice_id)  # again: it may have been taken since
+        self._names.free_name(names[0], voice_id)  # again: the name may be taken now
         self._check_room(voice_id)
         record = VoiceRecord(
             schema=SCHEMA,
@@ -285,7 +288,7 @@ class VoiceCatalogue:
     def _store_arrays(
         self, voice_id: str, arrays: Arrays, report: ReferenceReport | None = None
     ) -> VoiceInfo:
-        """Store arrays encoded by this server, in place of any others. Raises VoiceNotFound if the
+        """Store arrays encoded by this server, replacing any others. Raises VoiceNotFound if the
         voice was deleted, and storage errors."""
         record = self._record(voice_id)
         return self._save(replace(record, report=report or record.report), arrays)
@@ -293,7 +296,7 @@ class VoiceCatalogue:
     def _save(self, record: VoiceRecord, arrays: Arrays | None = None) -> VoiceInfo:
         """Store the changed record of a voice, and its arrays if given."""
         files = {} if arrays is None else {self._arrays_name: pack(arrays)}
-        if not record.files:  # a built-in voice that is not stored yet, or with another clip
+        if not record.files:  # a built-in voice that is not stored, or stored with another clip
             files = {REFERENCE_NAME: self._built_in[record.voice_id].clip(), **files}
             self._store.delete(record.voice_id)
             record = self._store.create(record, files)

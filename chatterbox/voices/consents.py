@@ -1,6 +1,6 @@
-"""The consents that OpenAI's `audio.voices.create` refers to: one small document, newest first.
+"""The consents to which OpenAI's `audio.voices.create` refers, in one document, newest first.
 
-Nothing is checked against them: the operator of the server answers for consent.
+Consents are stored but not checked; the operator of the server is responsible for consent.
 """
 
 import secrets
@@ -16,11 +16,11 @@ from chatterbox.voices.store import VoiceStore
 
 CONSENTS = "consents.json"
 MAX_CONSENTS = 1000
-"""Limit of all consents. Operators with more speakers keep their own book."""
+"""Most consents in total. Operators with more speakers need their own records."""
 MAX_OF_ONE_KEY = 250
-"""Limit of the consents of one API key, so that other keys find room; without keys not applied."""
+"""Most consents of one API key, so that there is room for other keys; not applied without keys."""
 MAX_BOOK_BYTES = 8 * 1024 * 1024
-"""Limit of the document, far above what MAX_CONSENTS need."""
+"""Largest document, far more than MAX_CONSENTS consents need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Consent:
     name: str
     language: str
     created_at: int  # Unix seconds
-    sha256: str  # of the recording, which is not kept
+    sha256: str  # of the recording, which is not stored
     owner: int | None = None  # number of the API key that created it
 
 
@@ -45,7 +45,7 @@ class ConsentBook:
         self._store = store
 
     def add(self, name: str, language: str, sha256: str, owner: int | None = None) -> Consent:
-        """Raises InvalidVoiceId for an invalid name, and storage errors."""
+        """Store a new consent. Raises InvalidVoiceId for an invalid name, and storage errors."""
         consent = Consent(
             id=f"cons_{secrets.token_hex(12)}",
             name=normalize_name(name),
@@ -56,10 +56,10 @@ class ConsentBook:
         )
 
         def insert(consents: list[Consent]) -> Consent:
-            consents[:] = [other for other in consents if other.id != consent.id]  # if repeated
+            consents[:] = [other for other in consents if other.id != consent.id]  # if called again
             of_key = sum(other.owner == owner for other in consents)
             if owner is not None and of_key >= MAX_OF_ONE_KEY:
-                raise StorageFull(f"A key may keep {MAX_OF_ONE_KEY} consents; delete some first.")
+                raise StorageFull(f"A key can store {MAX_OF_ONE_KEY} consents; delete some first.")
             if len(consents) >= MAX_CONSENTS:
                 raise StorageFull(f"There is room for {MAX_CONSENTS} consents; delete some first.")
             consents.insert(0, consent)
@@ -71,7 +71,7 @@ class ConsentBook:
         return any(consent.id == consent_id for consent in self._read())
 
     def get(self, consent_id: str) -> Consent:
-        """Raises RouteNotFound."""
+        """Return a consent. Raises RouteNotFound."""
         consents = self._read()
         return consents[_index(consents, consent_id)]
 
@@ -83,7 +83,7 @@ class ConsentBook:
         return rest[:limit], len(rest) > limit
 
     def rename(self, consent_id: str, name: str) -> Consent:
-        """Raises RouteNotFound, InvalidVoiceId and storage errors."""
+        """Rename a consent. Raises RouteNotFound, InvalidVoiceId and storage errors."""
         name = normalize_name(name)
 
         def change(consents: list[Consent]) -> Consent:
@@ -94,12 +94,12 @@ class ConsentBook:
         return self._change(change)
 
     def delete(self, consent_id: str) -> None:
-        """Raises RouteNotFound and storage errors."""
+        """Delete a consent. Raises RouteNotFound and storage errors."""
         deleted: list[Consent] = []
 
         def remove(consents: list[Consent]) -> Consent:
             present = any(consent.id == consent_id for consent in consents)
-            if present or not deleted:  # else an earlier attempt has removed it
+            if present or not deleted:  # otherwise, an earlier attempt removed it
                 deleted[:] = [consents.pop(_index(consents, consent_id))]
             return deleted[0]
 
@@ -109,8 +109,8 @@ class ConsentBook:
         return _parse(self._store.read_document(CONSENTS))
 
     def _change(self, change: Callable[[list[Consent]], Consent]) -> Consent:
-        """Store the list as modified in place by `change`, whose result is returned. `change` may
-        be called more than once, if other servers write at the same time."""
+        """Store the list after `change` has modified it in place. Returns the result of `change`,
+        which is called again if another server writes at the same time."""
         changed: list[Consent] = []
 
         def step(data: bytes | None) -> bytes:
@@ -118,7 +118,7 @@ class ConsentBook:
             changed[:] = [change(consents)]
             book = _BOOK.dump_json(consents, indent=1)
             if len(book) > MAX_BOOK_BYTES:
-                raise StorageFull("The book of consents has no room; delete some first.")
+                raise StorageFull("The list of consents is too large; delete some first.")
             return book
 
         self._store.change_document(CONSENTS, step)
@@ -136,4 +136,4 @@ def _parse(data: bytes | None) -> list[Consent]:
     try:
         return _BOOK.validate_json(b"[]" if data is None else data)
     except ValidationError:
-        raise StorageUnavailable("The book of consents is damaged.") from None
+        raise StorageUnavailable("The list of consents is damaged.") from None

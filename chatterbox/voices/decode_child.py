@@ -1,5 +1,6 @@
-"""The decode child: a process that decodes untrusted files with bounded memory and time, without
-access to files or the network; and the messages between it and the server, over two pipes."""
+"""The decode child, a process that decodes untrusted files with limited memory and time and without
+access to files or the network; and the messages that it exchanges with the server over two
+pipes."""
 
 import io
 import json
@@ -28,25 +29,25 @@ if sys.platform != "win32":  # on Windows there is no decode child
     import resource
 
 ADDRESS_SPACE_BYTES = 1 << 30
-"""Memory limit of the process. Measured: 320 MB for 300 s of audio."""
+"""Memory limit of the process, which takes 320 MB for 300 s of audio."""
 CPU_S = 10
-"""Limit of processor time for one file of the default length. Measured: 1.3 s for 300 s of Opus."""
+"""Limit of processor time for a file of up to DEFAULT_MAX_S; 300 s of Opus take 1.3 s."""
 DEFAULT_MAX_S = 300.0
-"""The length limit for which the limits on time are made."""
+"""Length limit up to which the time limits apply; above it, they grow in proportion."""
 REHEARSAL_RATE_HZ = 8_000
-"""Unlike 24 kHz it needs the resampler too."""
+"""Sample rate of the file that `rehearse` decodes; needs the resampler, unlike 24 kHz."""
 
-REQUEST = struct.Struct("<dQ")  # the length limit in seconds, bytes of the file that follows
-ANSWER = struct.Struct("<IQ")  # bytes of JSON that follow, then bytes of float32 samples
+REQUEST = struct.Struct("<dQ")  # length limit in seconds, size of the file that follows
+ANSWER = struct.Struct("<IQ")  # sizes of the JSON and of the float32 samples that follow
 MAX_JSON_BYTES = 64 * 1024
 SLACK_S = 1.0
-"""Excess of an answer over the length limit that is accepted: a resampler adds a few samples."""
+"""Accepted excess over the length limit, since a resampler adds a few samples."""
 FACTS: dict[str, Any] = {field.name: field.type for field in fields(Recording)[1:]}
 REFUSALS: dict[str, type[ChatterboxError]] = {
     refusal.code: refusal
     for refusal in (UnsupportedAudio, UnreadableAudio, AudioTooLong, AudioNotFinite)
 }
-"""The errors that the child may send."""
+"""Error classes that the child may send, by code."""
 
 
 class BrokenChannel(Exception):
@@ -54,7 +55,7 @@ class BrokenChannel(Exception):
 
 
 def time_factor(max_seconds: float) -> float:
-    """The factor for limits on time: proportional to a length limit above the default."""
+    """Return the factor for time limits: 1, or in proportion above DEFAULT_MAX_S."""
     return max(1.0, max_seconds / DEFAULT_MAX_S)
 
 
@@ -86,8 +87,8 @@ def write_answer(stream: IO[bytes], answer: Recording | ChatterboxError) -> None
 
 
 def read_answer(stream: IO[bytes], max_seconds: float) -> Recording:
-    """Receive the child's answer; raise its refusal. Checks everything, since a hostile file may
-    have taken control of the child. Raises BrokenChannel if the answer is invalid."""
+    """Receive the child's answer, a recording or an error, which is raised. Checks everything,
+    since a hostile file may control the child. Raises BrokenChannel if the answer is invalid."""
     head_bytes, audio_bytes = ANSWER.unpack(_read(stream, ANSWER.size))
     if head_bytes > MAX_JSON_BYTES or audio_bytes > 4 * SAMPLE_RATE_HZ * (max_seconds + SLACK_S):
         raise BrokenChannel("an answer that is too large")
@@ -112,14 +113,14 @@ def main() -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     rehearse()
-    # Errors until here are the program's and belong in the server's log; from here on, a file's.
+    # Messages up to here are about the program and belong in the log; later ones are about a file.
     os.dup2(null, sys.stderr.fileno())
     restrict()
     serve(sys.stdin.buffer, answers)
 
 
 def rehearse() -> None:
-    """Decode a short file with each reader, to load what the libraries load on first use."""
+    """Decode a short file with each reader, since the libraries load modules on first use."""
     import soundfile  # slow to import, and not needed in the server
 
     wav = io.BytesIO()
@@ -130,8 +131,8 @@ def rehearse() -> None:
 
 
 def restrict() -> None:
-    """Limit this process permanently. Open descriptors stay open, but no new one can be made, so
-    neither files nor sockets can be opened."""
+    """Limit this process permanently. Open descriptors stay open, but no new ones can be created,
+    so neither files nor sockets can be opened."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
     deny_inspection()
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

@@ -21,14 +21,14 @@ if sys.platform != "win32":  # on Windows only one process may use a folder
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 LOCK_POLL_S = 0.01
 PRIVATE_FILE = 0o600
-"""Recordings are readable by the server's user only."""
+"""Mode of files: only the server's user can read recordings."""
 
 
 class FileSystem:
-    """The operating system's. Tests use a subclass whose n-th operation fails."""
+    """File operations of the operating system. Tests use a subclass whose n-th operation fails."""
 
     def make_directory(self, path: Path) -> None:
-        """Create a directory in an existing one."""
+        """Create a directory; its parent must exist."""
         path.mkdir(PRIVATE_DIRECTORY)
 
     def make_directories(self, path: Path) -> None:
@@ -53,7 +53,7 @@ class FileSystem:
             os.close(directory)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Rename atomically. Replaces an existing file, but no directory that contains files."""
+        """Rename atomically. Replaces an existing file, but not a directory with files."""
         source.replace(target)
 
     def remove_file(self, path: Path) -> None:
@@ -69,18 +69,18 @@ class FileSystem:
             return file.read(limit_bytes)
 
     def names(self, path: Path) -> Sequence[str]:
-        """The sorted names in a directory."""
+        """Return the sorted names in a directory."""
         return sorted(os.listdir(path))  # noqa: PTH208 - names, not paths
 
     def is_plain_directory(self, path: Path) -> bool:
-        """Whether `path` is a directory and not a link to one."""
+        """Return whether `path` is a directory and not a link to one."""
         try:
             return stat.S_ISDIR(path.lstat().st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def stamp(self, path: Path) -> tuple[int, ...]:
-        """A value that changes when the file is replaced; empty if there is no file."""
+        """Return a value that changes when the file is replaced; empty if there is no file."""
         try:
             status = path.lstat()
         except OSError:
@@ -89,9 +89,10 @@ class FileSystem:
 
     @contextmanager
     def lock(self, path: Path, timeout_s: float) -> Iterator[Callable[[bytes], object]]:
-        """Hold an exclusive lock on a file, created if missing, against all threads and processes;
-        over a network if the file system supports locks. The system releases the locks of a killed
-        process. Yields a function that overwrites the file's contents, always of one length."""
+        """Hold an exclusive lock on a file, which is created if missing. Locks out all threads and
+        processes, also over a network if the file system supports locks. The system releases the
+        locks of a killed process. Yields a function that overwrites the file; the data must always
+        have the same length."""
         deadline = time.monotonic() + timeout_s
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, PRIVATE_FILE)
         try:

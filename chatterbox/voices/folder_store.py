@@ -30,7 +30,7 @@ TEMPORARY = ".tmp-"
 DELETED = ".del-"
 SET_ASIDE = ".bad-"
 CHANGING, DONE = b"+", b"="
-"""Last byte of the version mark: a change is in progress or was interrupted, or is complete."""
+"""Last byte of the version mark: the change is unfinished (in progress or interrupted), or done."""
 LOCK_S = 10.0
 """Longest wait for another process's lock; a change holds it for tens of milliseconds."""
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENODEV, errno.ENXIO)
@@ -61,14 +61,14 @@ class FolderStore(VoiceStore):
         self._directory = directory
         self._files = files or FileSystem()
         self._lock_file = directory.with_name(f".{directory.name}.lock")
-        self._mark: bytes | None = None  # of the last poll; None: unknown
+        self._mark: bytes | None = None  # version mark at the last poll; None if unknown
         self._known: dict[str, tuple[tuple[int, ...], VoiceRecord]] = {}
 
     def prepare(self) -> None:
         with storage_errors():
             self._files.make_directories(self._directory)
             restrict_to_owner(self._directory)
-            with self._files.lock(self._lock_file, LOCK_S):  # so no other process is writing now
+            with self._files.lock(self._lock_file, LOCK_S):  # no other process is writing now
                 for name in self._files.names(self._directory):
                     if name.startswith((TEMPORARY, DELETED)):
                         self._discard(self._directory / name)
@@ -105,8 +105,8 @@ class FolderStore(VoiceStore):
                 self._mark = mark + DONE if complete else None
 
     def scan(self) -> StoreContents:
-        """Read the whole directory. Records whose file has not changed since the last scan are
-        taken from memory."""
+        """Read all records. Records whose file has not changed since the last scan are taken from
+        memory."""
         known: dict[str, tuple[tuple[int, ...], VoiceRecord]] = {}
         skipped: list[tuple[str, str]] = []
         with storage_errors():
@@ -143,7 +143,7 @@ class FolderStore(VoiceStore):
             reason = errno.errorcode.get(failure.errno or 0, "an error")
             raise BadEntry(f"{store.META_NAME} cannot be read ({reason})") from failure
         if record.voice_id != voice_id:
-            raise BadEntry(f"{store.META_NAME} is another voice's")
+            raise BadEntry(f"{store.META_NAME} belongs to another voice")
         present = {name: sha for name, sha in record.files.items() if name in names}
         if store.REFERENCE_NAME not in present:
             raise BadEntry(f"{store.REFERENCE_NAME} is missing")
@@ -175,7 +175,7 @@ class FolderStore(VoiceStore):
         with storage_errors():
             self._replace(self._path(record.voice_id) / name, data)
         changed = record.with_file(name, sha256(data))
-        self.update(changed)  # the file counts from here on
+        self.update(changed)  # from now on, the file belongs to the voice
         return changed
 
     def update(self, record: VoiceRecord) -> None:
@@ -194,8 +194,8 @@ class FolderStore(VoiceStore):
                 raise
 
     def delete(self, voice_id: str) -> None:
-        """The voice is deleted once it is renamed; `prepare` can remove the rest. If the rename can
-        be neither flushed nor undone, report success: no restart would find the voice."""
+        """Delete a voice by renaming its directory, whose remains `prepare` can remove. If the
+        rename can be neither flushed nor undone, report success, since a restart finds no voice."""
         doomed = self._unused(DELETED)
         with storage_errors():
             try:
@@ -232,7 +232,7 @@ class FolderStore(VoiceStore):
                 self._replace(self._directory.with_name(name), data, temporary)
 
     def _path(self, voice_id: str) -> Path:
-        assert store.is_voice_id(voice_id), "an unchecked id reached the store"
+        assert store.is_voice_id(voice_id), "the id was not validated"
         return self._directory / voice_id
 
     def _unused(self, prefix: str) -> Path:
@@ -250,7 +250,7 @@ class FolderStore(VoiceStore):
             raise
 
     def _discard(self, path: Path) -> None:
-        """Remove a temporary file or directory; `prepare` removes what cannot be removed now."""
+        """Remove a temporary file or directory. After an error, `prepare` removes it later."""
         with suppress(OSError):
             if self._files.is_plain_directory(path):
                 for name in self._files.names(path):

@@ -1,6 +1,6 @@
-"""Frames of MP3 and ADTS: finds them by their headers, and splits joined MP3 files.
+"""Finds MP3 and ADTS frames by their headers, and splits joined MP3 files.
 
-Reads only the four to seven bytes of a header; decodes nothing.
+Reads only the headers, of four to seven bytes; decodes no audio.
 """
 
 import re
@@ -13,20 +13,20 @@ from typing import Literal
 SYNC = re.compile(rb"\xff[\xe0-\xff]")
 NOT_ZERO = re.compile(rb"[^\0]")
 MAX_JUNK_BYTES = 64 * 1024
-"""Limit of a search for the next frame, besides zeros and tags; a frame has at most 8 KiB."""
+"""Most bytes searched for the next frame, not counting zeros and tags; a frame has up to 8 KiB."""
 ID3_HEADER_BYTES = 10
 MAX_TAGS = 16
-"""Limit of consecutive ID3 tags; real files have one or two."""
+"""Most consecutive ID3 tags that are skipped; real files have one or two."""
 MAX_GAPS = 32
-"""Limit of gaps between frames in one file; what follows is not read."""
+"""Most gaps between frames in one file; frames after further gaps are not read."""
 SHORTEST_FRAME_S = 0.024
-"""576 samples at 24 kHz, or 1152 at 48 kHz; no frame is shorter."""
+"""Duration of the shortest frame: 576 samples at 24 kHz, or 1152 at 48 kHz."""
 XING = (b"Xing", b"Info")
 
 KBPS_V1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 KBPS_V2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
-"""By the header's version bits: MPEG-1, MPEG-2, MPEG-2.5."""
+"""Sample rates by the version bits of the header: MPEG-1, MPEG-2, MPEG-2.5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class Frame:
     """The header of a frame."""
 
     kind: Literal["mp3", "adts"]
-    size: int  # bytes with the header; 0: unknown ("free format")
+    size: int  # bytes, header included; 0 if unknown ("free format")
     format: tuple[int, ...]  # equal in all frames of a file
     info_at: int = 0  # offset of the Xing or Info tag, in the first frame of an MP3 file
 
 
 def frame_at(data: bytes, at: int = 0) -> Frame | None:
-    """Parse the header at an offset. Returns None if it is not one."""
+    """Parse the frame header at an offset. Returns None if there is no header."""
     head = data[at : at + 7]
     if len(head) < 4 or head[0] != 0xFF:
         return None
@@ -67,14 +67,15 @@ def _mp3_frame(second: int, third: int, fourth: int) -> Frame | None:
 
 
 def first_frame(data: bytes) -> int | None:
-    """The offset of the first frame, behind tags, zeros and the rest of a cut frame; or None."""
+    """Return the offset of the first frame, after tags, zeros and the rest of a cut frame, or
+    None."""
     at = skip_id3(data)
     found = at if _is_chain(data, at) else find_frames(data, at)
     return at if found is None and frame_at(data, at) else found
 
 
 def skip_id3(data: bytes, at: int = 0) -> int:
-    """The end of the ID3 tags that begin at an offset; the offset itself if there are none."""
+    """Return the end of the ID3 tags that begin at an offset, or the offset if there are none."""
     for _ in range(MAX_TAGS):
         if data[at : at + 3] != b"ID3" or len(data) < at + ID3_HEADER_BYTES:
             break
@@ -86,7 +87,7 @@ def skip_id3(data: bytes, at: int = 0) -> int:
 
 
 def find_frames(data: bytes, at: int) -> int | None:
-    """Search from an offset for three frames in a row. Returns None if there are none within
+    """Return the offset of the next three frames in a row, or None if there are none within
     MAX_JUNK_BYTES."""
     content = NOT_ZERO.search(data, at)
     if content is None:
@@ -97,7 +98,7 @@ def find_frames(data: bytes, at: int) -> int | None:
 
 
 def _is_chain(data: bytes, at: int) -> bool:
-    """Whether three frames of one format follow each other: fewer may be a coincidence."""
+    """Return whether three frames of one format follow each other; fewer can be a coincidence."""
     frame = first = frame_at(data, at)
     for _ in range(2):
         if frame is None or not frame.size:
@@ -111,10 +112,10 @@ def mp3_files(data: bytes, max_seconds: float) -> Iterator[bytes]:
     """Split joined MP3 files, and drop everything between the frames.
 
     A file begins at a Xing, Info or VBRI tag, at a change of format, and after the number of frames
-    in the previous tag. Stops at twice `max_seconds`: decoders drop a frame or two of each file.
-    """
+    in the previous tag. Stops at twice `max_seconds`, since decoders drop a few frames of each
+    file."""
     frames: list[bytes] = []
-    format_, promised = None, 0  # by the current file's tag; 0: unknown
+    format_, promised = None, 0  # promised: frames according to the file's tag; 0 if unknown
     for at, frame in islice(_mp3_frames(data), 10 + int(2 * max_seconds / SHORTEST_FRAME_S)):
         tag = _frames_by_tag(data, at, frame)
         ended = promised and len(frames) > promised  # the tag's own frame is not counted
@@ -141,7 +142,8 @@ def _mp3_frames(data: bytes) -> Iterator[tuple[int, Frame]]:
 
 
 def _frames_by_tag(data: bytes, at: int, frame: Frame) -> int | None:
-    """The number of following frames by the tag in this frame; 0: unknown; None: no tag."""
+    """Return the number of following frames according to the tag in this frame; 0 if the tag does
+    not state the number, None if there is no tag."""
     xing = data[at + frame.info_at : at + frame.info_at + 12]
     vbri = data[at + 36 : at + 54]
     if xing[:4] in XING:
@@ -150,8 +152,8 @@ def _frames_by_tag(data: bytes, at: int, frame: Frame) -> int | None:
 
 
 def _with_tag(frames: list[bytes], promised: int) -> bytes:
-    """Join frames behind an Info tag. Without one libsndfile takes the first frame's bit rate for
-    all, and stops where a file of that rate would end."""
+    """Join frames after an Info tag. Without the tag, libsndfile assumes the first frame's bit rate
+    for all frames, and stops where a file of that rate would end."""
     bit_rate = 9 << 4  # an index whose frames have room for a tag in every format
     header = frames[0][:2] + bytes((frames[0][2] & 0x0C | bit_rate, frames[0][3]))
     tag = frame_at(header)
