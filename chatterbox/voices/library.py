@@ -1,7 +1,8 @@
-"""The voice library: the interface through which the server registers, finds and moves voices.
+"""The voice library, through which the server registers, finds, exports and imports voices.
 
-Knows no HTTP, no graph and no family: a model tells which voices it has and how it encodes a
-recording (`families/voices.py`). All methods block (disk, decoder, encoder) and are thread-safe.
+Independent of HTTP and of model families: `families/voices.py` has the interface through which a
+model lists its voices and encodes recordings. All methods block (disk, decoder, encoder) and are
+thread-safe.
 """
 
 import logging
@@ -35,9 +36,9 @@ log = logging.getLogger(__name__)
 class VoiceLibrary(VoiceCatalogue):
     """All voices of one store for one model, with encoded voices cached in memory.
 
-    Concurrent calls for one recording encode it once. Arrays that came with an import are cached
-    under another key than arrays encoded here: they may not match the recording, so they are never
-    used for a request that sends the recording itself.
+    Concurrent calls for the same recording encode it once. Imported arrays may not match their
+    recording, so they have their own key in the cache and are never used for a request that sends
+    the recording itself.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class VoiceLibrary(VoiceCatalogue):
         max_voices: int = 10_000,
         decoder: AudioDecoder | None = None,
     ) -> None:
-        """`cloned`, `fixed`: the model's. `encode`: called instead of `cloned.encode`."""
+        """`cloned` and `fixed` are the model's voices. `encode` replaces `cloned.encode`."""
         super().__init__(store, cloned.key if cloned else None, fixed, max_voices)
         self._encoder = VoiceEncoder(cloned, fixed, encode)
         self._decoder = decoder or guarded_decoder()
@@ -67,8 +68,8 @@ class VoiceLibrary(VoiceCatalogue):
         self._closing = threading.Event()
 
     def start(self, contents: Callable[[], StoreContents] | None = None) -> None:
-        """List the voices; encode nothing. `contents` returns what `load_store` has read. Raises
-        ConfigError if the store is shared and cannot be read."""
+        """List the voices, without encoding any. `contents` returns the result of `load_store`.
+        Raises ConfigError if the store is shared and cannot be read."""
         if not self._clones:
             self._apply(([], []))
         else:
@@ -84,8 +85,8 @@ class VoiceLibrary(VoiceCatalogue):
         return self._clones and self._store.shared
 
     def check_default(self, *, fall_back: bool = False) -> None:
-        """Raises ConfigError if the default voice does not exist. `fall_back`: use the model's own
-        default instead."""
+        """Raise ConfigError if the default voice does not exist, or with `fall_back`, use the
+        model's own default instead."""
         if self._names.find(self.default_voice) is None:
             if not fall_back:
                 raise ConfigError(
@@ -106,17 +107,17 @@ class VoiceLibrary(VoiceCatalogue):
 
     @property
     def cache_usage(self) -> tuple[int, int]:
-        """The number of encoded voices in memory, and their bytes."""
+        """Number of encoded voices in memory, and their size in bytes."""
         return len(self._cache), self._cache.nbytes
 
     def get(self, id_or_name: str | None) -> Voice:
-        """The voice to speak with; None: the default voice. Taken from memory, else from the store,
-        else encoded. Raises VoiceNotFound."""
+        """Return an encoded voice; None means the default voice. Reads the voice from memory or
+        from the store, or encodes it. Raises VoiceNotFound."""
         return self._voice(self.info(self.default_voice if id_or_name is None else id_or_name))
 
     def prepare(self, id_or_name: str) -> Voice | None:
-        """Encode a voice if it is not stored encoded. Returns it if the cache has room for it.
-        Raises VoiceNotFound."""
+        """Encode a voice unless the store has its arrays. Returns the voice if the cache has room
+        for it. Raises VoiceNotFound."""
         info = self.info(id_or_name)
         if info.record is None or self._cache.has_room():
             return self._voice(info)
@@ -130,9 +131,9 @@ class VoiceLibrary(VoiceCatalogue):
     def register(
         self, data: bytes, name: str | None = None, transcript: str | None = None
     ) -> tuple[VoiceInfo, bool]:
-        """Store the voice of a recording; return it, and whether it is new. Registering a recording
-        again adds `name` to its voice and returns the report of the new file. Raises what
-        `prepare_reference` raises, CloningUnavailable, InvalidVoiceId and storage errors."""
+        """Store the voice of a recording. Returns the voice, and whether it is new. Registering a
+        recording again adds `name` to its voice and returns the report of the new file. Raises the
+        errors of `prepare_reference`, CloningUnavailable, InvalidVoiceId and storage errors."""
         name = normalize_name(name) if name else None
         reference = self._prepare_reference(data, transcript)
         self.refresh()  # the voice may have been deleted by another server
@@ -161,8 +162,8 @@ class VoiceLibrary(VoiceCatalogue):
     def temporary_voice(
         self, data: bytes, transcript: str | None = None
     ) -> tuple[Voice, ReferenceReport]:
-        """The voice of a recording for one request: cached in memory, not stored. Raises what
-        `prepare_reference` raises, and CloningUnavailable."""
+        """Return the voice of a recording for one request, cached in memory but not stored. Raises
+        the errors of `prepare_reference`, and CloningUnavailable."""
         reference = self._prepare_reference(data, transcript)
         voice_id = reference.voice_id
         registered = self._names.voices.get(voice_id)
@@ -189,8 +190,8 @@ class VoiceLibrary(VoiceCatalogue):
     # --- files
 
     def export(self, id_or_name: str) -> bytes:
-        """A file for `import_`, here or elsewhere. Raises VoiceNotFound, and CloningUnavailable for
-        a voice that the model was trained with."""
+        """Return a file for `import_` on this or another server. Raises VoiceNotFound, and
+        CloningUnavailable for a voice that the model was trained with."""
         info = self.info(id_or_name)
         if info.report is None:
             raise CloningUnavailable("A voice of the model's own cannot be exported.")
@@ -201,15 +202,15 @@ class VoiceLibrary(VoiceCatalogue):
         return voice_file.write_voice_file(voice)
 
     def recording(self, id_or_name: str) -> bytes:
-        """The recording of a voice as FLAC. Raises as `export`."""
+        """Return the recording of a voice as FLAC. Raises as `export` does."""
         info = self.info(id_or_name)
         if info.report is None:
             raise CloningUnavailable("A voice of the model's own has no recording.")
         return voice_file.reference_to_flac(self._reference(info.voice_id).pcm)
 
     def import_(self, data: bytes) -> VoiceInfo:
-        """Store an exported voice, without the names that other voices have here. Arrays of another
-        model, or of the wrong sizes, are encoded again. Raises InvalidVoiceFile,
+        """Store an exported voice, without names that other voices already have. If its arrays are
+        of another model or have the wrong sizes, encode its recording. Raises InvalidVoiceFile,
         CloningUnavailable and storage errors."""
         cloned = self._encoder.cloned
         exported = voice_file.read_voice_file(data)
@@ -261,8 +262,8 @@ class VoiceLibrary(VoiceCatalogue):
         return voice
 
     def _load(self, voice_id: str) -> tuple[Voice, str]:
-        """Read a voice's arrays, or encode its recording and store them; return the voice and its
-        cache key. Raises VoiceNotFound if the voice was deleted."""
+        """Read a voice's arrays, or encode its recording and store the arrays. Returns the voice
+        and its cache key. Raises VoiceNotFound if the voice was deleted."""
         record = self._record(voice_id)
         if self._arrays_name in record.files:
             try:
@@ -286,7 +287,7 @@ class VoiceLibrary(VoiceCatalogue):
     def _add_voice(
         self, names: Sequence[str], reference: Reference, voice: Voice, *, imported: bool = False
     ) -> tuple[VoiceInfo, bool]:
-        """As `_add`; and cache the voice if it is new."""
+        """Call `_add`, and cache the voice if it is new."""
         arrays = self._encoder.cloned.to_arrays(voice.data)
         info, is_new = self._add(names, reference, arrays, imported=imported)
         if is_new:
@@ -294,8 +295,8 @@ class VoiceLibrary(VoiceCatalogue):
         return info, is_new
 
     def _replace_imported(self, reference: Reference) -> VoiceInfo:
-        """Replace imported arrays by arrays encoded from the recording. Raises VoiceNotFound if the
-        voice was deleted, and storage errors."""
+        """Replace imported arrays with arrays encoded from the recording. Raises VoiceNotFound if
+        the voice was deleted, and storage errors."""
         voice_id = reference.voice_id
         voice = self._encoder.encode(voice_id, reference)
         arrays = self._encoder.cloned.to_arrays(voice.data)

@@ -14,40 +14,41 @@ from chatterbox.voices.store import VoiceRecord
 
 MAX_NAME_CHARS = 100
 MAX_QUERY_CHARS = 4 * MAX_NAME_CHARS
-"""Limit for a name in a lookup: letters and their accents may come as separate characters."""
+"""Longest name in a lookup: letters and their accents may be separate characters."""
 MAX_ALIASES = 32
-"""Aliases of one voice."""
+"""Most aliases of one voice."""
 RESERVED = frozenset(
     """
     alloy ash ballad cedar coral echo fable marin nova onyx sage shimmer verse
     auto default nil none null random undefined
     """.split()  # noqa: SIM905 - OpenAI's voices, then words for no voice at all
 )
-"""Names that clients send by default. Only built-in voices may have them: otherwise one person's
-voice would speak for every client that has not chosen one."""
+"""Names that clients send by default. Only built-in voices may have them, so that no user's voice
+is used by every client that has not chosen a voice."""
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 """Invisible characters outside the Unicode category Cf, whose members are all invisible."""
 JOINERS = "\u200c\u200d\ufe0f"
-"""Invisible characters that Persian names and emoji need; refused beside ASCII letters, digits."""
+"""Invisible characters that Persian names and emoji need; refused next to ASCII letters and
+digits."""
 WORD = re.compile(r"[^\W\d_]+")
 LOOK_ALIKE_SCRIPTS = {"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC"}
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceInfo:
-    """What callers are told about a voice."""
+    """Description of a voice for callers."""
 
     voice_id: str
     name: str
     aliases: tuple[str, ...]
     created_at: float  # Unix seconds
     built_in: bool
-    report: ReferenceReport | None  # None: the model was trained with the voice
+    report: ReferenceReport | None  # None if the model was trained with the voice
     imported: bool = field(default=False, compare=False)
-    """Its arrays came with an import, so they may not match its recording."""
-    language: str | None = None  # ISO 639-1; None: any
+    """Whether its arrays were imported, so that they may not match its recording."""
+    language: str | None = None  # ISO 639-1; None for any
     description: str = ""
     record: VoiceRecord | None = field(default=None, compare=False, repr=False)
 
@@ -71,11 +72,12 @@ class VoiceInfo:
         return (self.name, *self.aliases)
 
     def spelling_of(self, name: str) -> str:
-        """The voice's own spelling of one of its names; its name if `name` is none of them."""
+        """Return the voice's spelling of `name`, or its main name if `name` is not one of its
+        names."""
         return next((own for own in self.names if _key(own) == _key(name)), self.name)
 
     def as_json(self) -> dict[str, Any]:
-        """The fields of an answer; those without a value are left out."""
+        """Return the fields of an answer; fields without a value are left out."""
         required: dict[str, Any] = {
             "voice_id": self.voice_id,
             "name": self.name,
@@ -93,7 +95,7 @@ class VoiceInfo:
 
 
 def normalize_name(name: str) -> str:
-    """Strip a name and bring it to Unicode's form NFC. Raises InvalidVoiceId."""
+    """Strip a name and convert it to Unicode NFC. Raises InvalidVoiceId."""
     if not name.isprintable() and any(
         unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name
     ):
@@ -107,8 +109,9 @@ def normalize_name(name: str) -> str:
 
 
 def validate_new_name(name: str) -> str:
-    """As `normalize_name`, with the stricter rules for new names: none that does not fit in a URL,
-    contains invisible characters or imitates another name. Raises InvalidVoiceId."""
+    """Normalize a new name. Besides the rules of `normalize_name`, the name must be usable in a
+    URL, must not contain invisible characters, and must not mix scripts that look alike. Raises
+    InvalidVoiceId."""
     name = normalize_name(name)
     if "/" in name or name in (".", ".."):
         raise InvalidVoiceId(
@@ -127,7 +130,8 @@ def validate_new_name(name: str) -> str:
 
 
 def _hides(name: str, at: int) -> bool:
-    """Whether the character at `at` is invisible and not a joiner in a place where it is needed."""
+    """Return whether the character at `at` is invisible, unless it is a joiner that is needed
+    there."""
     if not _invisible(name[at]):
         return False
     neighbours = name[max(0, at - 1) : at] + name[at + 1 : at + 2]
@@ -140,8 +144,8 @@ def _invisible(character: str) -> bool:
 
 
 def _key(name: str) -> str:
-    """The form in which names are compared: without differences in case, Unicode form, blanks and
-    invisible characters."""
+    """Return the form in which names are compared, independent of case, Unicode form, whitespace
+    and invisible characters."""
     visible = name
     if not name.isascii():
         visible = "".join(c for c in unicodedata.normalize("NFKC", name) if not _invisible(c))
@@ -150,7 +154,7 @@ def _key(name: str) -> str:
 
 
 class NameIndex:
-    """All voices by id, and their ids by name. Immutable, so readers need no lock."""
+    """Immutable index of voices by id, and of ids by name. Readers need no lock."""
 
     def __init__(self, voices: Iterable[VoiceInfo] = ()) -> None:
         self.voices: dict[str, VoiceInfo] = {}
@@ -164,7 +168,7 @@ class NameIndex:
             self._ids.setdefault(_key(name), info.voice_id)
 
     def _without_names_of(self, voice_id: str) -> "NameIndex":
-        """Return a copy without a voice's names: a millisecond for 10,000 voices."""
+        """Return a copy without a voice's names. Takes a millisecond for 10,000 voices."""
         copy = NameIndex()
         copy.voices, copy._ids = self.voices.copy(), self._ids.copy()
         info = self.voices.get(voice_id)
@@ -199,7 +203,7 @@ class NameIndex:
         return name
 
     def free_names(self, names: Iterable[str], voice_id: str) -> list[str]:
-        """Those of `names` that `free_name` accepts, normalized."""
+        """Return the normalized `names` that `free_name` accepts."""
         free = []
         for name in names:
             with suppress(InvalidVoiceId):
@@ -220,7 +224,7 @@ class NameIndex:
 
 
 def with_alias(info: VoiceInfo, alias: str) -> tuple[str, ...]:
-    """The aliases of `info` with `alias` added. Raises InvalidVoiceId if there are too many."""
+    """Return the aliases of `info` with `alias` added. Raises InvalidVoiceId at MAX_ALIASES."""
     if _key(alias) in map(_key, info.names):
         return info.aliases
     if len(info.aliases) >= MAX_ALIASES:
@@ -229,7 +233,7 @@ def with_alias(info: VoiceInfo, alias: str) -> tuple[str, ...]:
 
 
 def without_alias(info: VoiceInfo, alias: str) -> tuple[str, ...]:
-    """The aliases of `info` without `alias`."""
+    """Return the aliases of `info` without `alias`."""
     return tuple(other for other in info.aliases if _key(other) != _key(alias))
 
 

@@ -1,7 +1,7 @@
 """Voices in an object store: an object for each file, and one index that lists the voices.
 
-File objects never change. A voice exists while the index names its objects. A server replaces the
-index only if it is still as the server read it, which serializes the changes of all servers.
+File objects never change. A voice exists while the index lists its objects. A server replaces the
+index only if no other server has changed it, which serializes the changes of all servers.
 """
 
 import gzip
@@ -31,10 +31,10 @@ log = logging.getLogger(__name__)
 INDEX = "voices.jsonl.gz"
 FILES = "files/"
 MAX_INDEX_BYTES = 64 * 1024 * 1024
-"""Limit for the compressed index: room for some hundred thousand voices."""
+"""Largest compressed index, for a few hundred thousand voices."""
 COMMITS_KEPT = 64
 ORPHAN_S = 24 * 3600.0
-"""Age from which an object that the index does not name was left by a killed server."""
+"""Age at which an object that the index does not list counts as left by a killed server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class _Header:
 
     schema: int
     commits: tuple[str, ...]
-    """Ids of the latest changes. A server that got no answer finds its own change here."""
+    """Ids of the latest changes, in which a server that got no answer looks for its own change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +59,17 @@ _HEADER, _ENTRY = TypeAdapter(_Header), TypeAdapter(_Entry)
 
 
 class ObjectStore(VoiceStore):
-    """The voices below one prefix of a bucket."""
+    """The voices with one prefix in a bucket."""
 
     shared = True
 
     def __init__(self, address: str, blobs: Blobs, copies: store.LocalCopies | None = None) -> None:
         super().__init__(address, copies)
         self._blobs = blobs
-        self._tag: str | None = None  # of the index as last read; None: not read yet
+        self._tag: str | None = None  # of the index when last read; None if not read yet
         self._commits: tuple[str, ...] = ()
         self._entries: dict[str, _Entry] = {}
-        self._unread: list[bytes] = []  # lines of other versions, written back unchanged
+        self._unread: list[bytes] = []  # lines of other versions, kept unchanged
         self._down = False
 
     def prepare(self) -> None:
@@ -86,7 +86,7 @@ class ObjectStore(VoiceStore):
             named = {key for entry in self._entries.values() for key in entry.objects.values()}
             ages = self._blobs.ages(FILES)
             orphans = [key for key, age_s in ages.items() if age_s > ORPHAN_S and key not in named]
-            if orphans and not self._unread:  # unread lines may name objects too
+            if orphans and not self._unread:  # unread lines may list objects too
                 self._blobs.delete(orphans)
         self._tag = None  # so that the next poll returns everything
 
@@ -103,7 +103,7 @@ class ObjectStore(VoiceStore):
 
     @contextmanager
     def _errors(self, *, quiet: bool = False) -> Iterator[None]:
-        """As `storage_errors`; also remember that the store cannot be reached."""
+        """Apply `storage_errors`, and remember whether the store cannot be reached."""
         try:
             with store.storage_errors(quiet=quiet):
                 yield
@@ -117,7 +117,7 @@ class ObjectStore(VoiceStore):
                 found = self._blobs.get(INDEX, self._tag or NEW)
             except FileNotFoundError:
                 if self._tag:
-                    raise OSError("the index of the voices has vanished") from None
+                    raise OSError("the index of the voices is missing") from None
                 found = (_index((), [], []), NEW) if self._tag is None else None
             self._down = False
             if found is None:
@@ -139,7 +139,8 @@ class ObjectStore(VoiceStore):
 
     @contextmanager
     def exclusive(self) -> Iterator[StoreContents | None]:
-        """Takes no lock: writing the index raises Outdated if another server was faster."""
+        """Yield the result of `poll` without a lock. Writing the index raises Outdated if another
+        server has changed it."""
         yield self.poll()
 
     def create(self, record: VoiceRecord, contents: Mapping[str, bytes]) -> VoiceRecord:
@@ -172,7 +173,7 @@ class ObjectStore(VoiceStore):
             self._discard(list(entry.objects.values()))
 
     def set_aside(self, voice_id: str) -> None:
-        """Nothing to do: `create` replaces the entry; the old objects are deleted as orphans."""
+        """Do nothing: `create` replaces the entry, and the old objects are deleted as orphans."""
 
     def read_document(self, name: str) -> bytes | None:
         return self._document(name)[0]
@@ -221,7 +222,7 @@ class ObjectStore(VoiceStore):
         commits = (*self._commits, commit)[-COMMITS_KEPT:]
         data = _index(commits, [other.line for other in entries.values()], self._unread)
         if len(data) > MAX_INDEX_BYTES:
-            raise StorageFull("The index of voices has no room; delete some first.")
+            raise StorageFull("The index of voices is too large; delete some voices first.")
         try:
             tag = self._blobs.put(INDEX, data, self._tag or NEW)
         except (Outdated, OSError) as failure:
@@ -236,14 +237,15 @@ class ObjectStore(VoiceStore):
         self._entries = entries
 
     def _was_written(self, commit: str) -> bool:
-        """Whether the index was written although the answer was lost or the retry refused."""
+        """Return whether the index was written although the answer was lost or a retry was
+        refused."""
         with suppress(FileNotFoundError):
             found = self._blobs.get(INDEX)
             return found is not None and commit in _parse_index(found[0])[0].commits
         return False
 
     def _discard(self, keys: list[str]) -> None:
-        """Delete objects; on errors `prepare` deletes them a day later."""
+        """Delete objects. After an error, `prepare` deletes them a day later."""
         with suppress(OSError):
             self._blobs.delete(keys)
 
@@ -254,7 +256,7 @@ def _index(commits: tuple[str, ...], lines: list[bytes], unread: list[bytes]) ->
 
 
 def _parse_index(data: bytes) -> tuple[_Header, list[bytes]]:
-    """Raises OSError if the index cannot be read: it must not be overwritten then."""
+    """Parse the index. Raises OSError if it is unreadable, so that it is not overwritten."""
     try:
         first, *lines = gzip.decompress(data).split(b"\n")
         header = _HEADER.validate_json(first)

@@ -10,7 +10,7 @@ from chatterbox.errors import AudioNotFinite, AudioTooLong, UnreadableAudio
 from chatterbox.voices.sniff import check_shape
 
 CLIPPED_AT = 0.999
-"""Samples from here on count as clipped; 16-bit files clip at 0.99997."""
+"""Samples of this amplitude or more count as clipped; 16-bit files clip at 0.99997."""
 MAX_AMPLITUDE = 1e6
 """Larger samples are refused. Float files may be scaled to ±32768, but not to this."""
 COMPLETE_SHARE = 0.98
@@ -18,16 +18,16 @@ COMPLETE_MISSING_S = 0.5
 """A file is cut if it lacks more than 2 % and more than 0.5 s of its stated length. Headers of
 compressed files overstate it a little: a browser's recording of 6 s by 0.12 s."""
 MIN_CUT_S = 1.0
-"""A cut file with less than this is unreadable."""
+"""A cut file with less audio than this is unreadable."""
 SAMPLES_PER_S = 192_000
-"""Limit of samples of all channels, for each second of `max_seconds`: 300 s of stereo at 96 kHz. It
-bounds the decoding time of small files that contain hours of silence."""
+"""Most samples of all channels per second of `max_seconds`, as in stereo at 96 kHz. Limits the
+decoding time of small files that contain hours of silence."""
 OPPOSITE = -0.5
 """Channels with a lower correlation cancel each other when mixed."""
 MIX_LOSS_DB = 6.5
 """A mix this far below its loudest channel is amplified: one silent channel of two costs 6 dB."""
 AUDIBLE_DB = 20.0
-"""Channels this far below the loudest contain only noise and are left out of an amplified mix."""
+"""Channels this far below the loudest contain only noise; an amplified mix leaves them out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,12 +40,12 @@ class Recording:
     channels: int  # of the file
     peak: float
     clipped_share: float
-    cut: bool  # shorter than the file's header says
+    cut: bool  # whether it is shorter than the file's header states
     opposite_polarity: bool = False  # channels cancel each other; `audio` is the loudest alone
 
 
 def join(parts: list[Recording], *, damaged: bool) -> Recording:
-    """Concatenate recordings. `damaged`: some parts could not be read."""
+    """Concatenate recordings. `damaged` means that some parts could not be read."""
     duration_s = sum(part.duration_s for part in parts)
     return Recording(
         audio=parts[0].audio if len(parts) == 1 else np.concatenate([p.audio for p in parts]),
@@ -61,11 +61,11 @@ def join(parts: list[Recording], *, damaged: bool) -> Recording:
 
 @dataclass(slots=True)
 class LengthLimit:
-    """Limits the length of an upload, over all the files that it was joined from."""
+    """Limits the length of an upload, summed over the files that were joined into it."""
 
     max_seconds: float
     seconds: float = 0.0  # read so far
-    samples: int = 0
+    samples: int = 0  # read so far, of all channels
 
     def check(self, frames: int, rate_hz: int, channels: int) -> None:
         """Raises AudioTooLong if reading `frames` more would exceed the limit."""
@@ -89,7 +89,7 @@ class LengthLimit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Downmix:
-    """The weights with which channels become one."""
+    """Weights for mixing channels into one."""
 
     weights: F32  # [channels]
     opposite_polarity: bool
@@ -101,13 +101,14 @@ class RecordingBuilder:
     def __init__(
         self, rate_hz: int, channels: int, limit: LengthLimit, downmix: Downmix | None = None
     ) -> None:
-        """`downmix`: the result of `better_downmix` in an earlier reading; None: the mean."""
+        """`downmix` is the result of `better_downmix` in an earlier reading; None takes the
+        mean."""
         check_shape(rate_hz, channels)
         self._rate_hz = rate_hz
         self._channels = channels
         self._limit = limit
         self._downmix = downmix
-        self._covariance = np.zeros((channels, channels))  # times frames
+        self._covariance = np.zeros((channels, channels))  # sum over frames
         self._resampler = (
             None
             if rate_hz == SAMPLE_RATE_HZ
@@ -119,7 +120,7 @@ class RecordingBuilder:
         self._peak = 0.0
 
     def check_length(self, frames: int) -> None:
-        """Raises AudioTooLong if a file of `frames` exceeds the limit."""
+        """Raise AudioTooLong if a file of `frames` exceeds the limit."""
         self._limit.check(frames, self._rate_hz, self._channels)
 
     def add(self, block: F32) -> None:  # [frames, channels]
@@ -150,8 +151,9 @@ class RecordingBuilder:
         return mono if self._resampler is None else self._resampler.resample_chunk(mono, last=last)
 
     def better_downmix(self) -> Downmix | None:
-        """The downmix to read the file again with: the loudest channel if channels cancel each
-        other, an amplified mix if the mean is much quieter than one channel, else None."""
+        """Return the downmix with which to read the file again: the loudest channel if channels
+        cancel each other, an amplified mix if the mean is much quieter than one channel, or else
+        None."""
         power = self._covariance.diagonal()
         loudest = int(power.argmax())
         audible = power > power[loudest] * 10 ** (-AUDIBLE_DB / 10)
@@ -166,7 +168,7 @@ class RecordingBuilder:
         return Downmix((audible * gain).astype(np.float32), opposite_polarity=False)
 
     def finish(self, stated_frames: int | None) -> Recording:
-        """Return the recording. `stated_frames`: the length by the header; None: not stated."""
+        """Return the recording. `stated_frames` is the length in the header, or None."""
         duration_s = self._frames / self._rate_hz
         missing = 0 if stated_frames is None else stated_frames - self._frames
         cut = missing > COMPLETE_MISSING_S * self._rate_hz and (
@@ -174,7 +176,7 @@ class RecordingBuilder:
         )
         if self._frames == 0 or (cut and duration_s < MIN_CUT_S):
             raise UnreadableAudio(
-                "No sound could be decoded from this file; it seems damaged or cut short."
+                "No audio could be decoded from this file; it seems damaged or cut short."
             )
         self._limit.add(self._frames, self._rate_hz, self._channels)
         self._samples += self._resample(np.zeros(0, np.float32), last=True).data

@@ -17,13 +17,13 @@ from chatterbox.voices.sandbox import AudioDecoder
 from chatterbox.voices.trim import FRAME_SAMPLES, Activity, choose_window, find_activity
 
 MIN_SOUND_S = 0.2
-"""A recording with less audible sound is silence, perhaps with a click."""
+"""A recording with less audible sound than this is silence, perhaps with a click."""
 PEAK_LIMIT = 0.99
 """Highest sample of a reference; the authors' vocoder clips there too."""
 PCM_SCALE = 32767.0
-"""References are stored with 16 bits, and the id and the encoder use exactly these samples."""
+"""Scale of 16-bit samples. References are stored so; the id and the encoder use these samples."""
 QUIET_LUFS = -45.0
-"""Below this, amplifying to -27 LUFS raises the noise of a usual recording by 18 dB."""
+"""Recordings below this level get a warning: amplifying to -27 LUFS raises the noise by 18 dB."""
 
 I16 = NDArray[np.int16]
 
@@ -37,7 +37,7 @@ class ReferenceReport:
     duration_s: float
     used_start_s: float
     used_duration_s: float
-    loudness_lufs: float | None  # of the used stretch; None: cannot be measured
+    loudness_lufs: float | None  # of the used stretch; None if it cannot be measured
     peak: float
     clipped_share: float
     silence_share: float
@@ -45,7 +45,7 @@ class ReferenceReport:
     warnings: tuple[str, ...]  # "name: a sentence for the owner"
 
     def as_json(self) -> dict[str, Any]:
-        """The fields of an answer."""
+        """Return the fields of an answer."""
         return asdict(self) | {"warnings": list(self.warnings)}
 
 
@@ -64,7 +64,7 @@ class Reference:
 
     @cached_property
     def voice_id(self) -> str:
-        """A hash of the samples and the transcript: the same recording gets the same id."""
+        """Hash of samples and transcript, so that the same recording gets the same id."""
         words = (self.transcript or "").encode("utf-8", "replace")
         digest = hashlib.sha256(self.pcm.astype("<i2").tobytes() + words).hexdigest()
         return f"v-{digest[:20]}"  # 80 bits make collisions practically impossible
@@ -79,9 +79,9 @@ def prepare_reference(
 ) -> Reference:
     """Decode an untrusted file, choose its best stretch and normalize its loudness.
 
-    Raises what decoding raises, AudioTooShort, AudioSilent, and, for a family that requires the
-    transcript, InvalidValue if there is none and AudioTooLong if a stretch would have to be chosen,
-    whose words are unknown.
+    Raises the errors of decoding, AudioTooShort and AudioSilent. If the family requires a
+    transcript, raises InvalidValue if there is none, and AudioTooLong if only a stretch would be
+    used, since the words of the stretch are unknown.
     """
     if rules.transcript == "unused":
         transcript = None
@@ -138,12 +138,12 @@ def pcm_to_float(pcm: I16) -> F32:
 
 
 def float_to_pcm(audio: NDArray[np.floating]) -> I16:
-    """The exact inverse of `pcm_to_float`."""
+    """Convert floats to samples as stored; the exact inverse of `pcm_to_float`."""
     return np.round(audio.astype(np.float64) * PCM_SCALE).astype(np.int16)
 
 
 def _loudness_lufs(used: NDArray[np.float64]) -> float | None:
-    """BS.1770 integrated loudness; None if every block is below the gate."""
+    """Return the integrated loudness by BS.1770, or None if every block is below the gate."""
     import pyloudnorm  # slow to import: only where a recording is prepared
 
     # At least 1 s is used, so the blocks of 0.4 s always fit.
@@ -159,7 +159,7 @@ def _warnings(
     loudness_lufs: float | None,
     rules: ReferenceRules,
 ) -> tuple[str, ...]:
-    """What the owner of the recording could improve, most important first."""
+    """Return warnings about the quality of a recording, most important first."""
     found = [
         used_s < rules.good_s
         and f"short_reference: only {used_s:.1f} s of speech were found; "

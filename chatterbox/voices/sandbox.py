@@ -15,9 +15,10 @@ from chatterbox.voices.recording import Recording
 log = logging.getLogger(__name__)
 
 WALL_S = 15.0
-"""Time for one file of the default length, with the start of the child; then it is killed."""
+"""Time limit for a file of up to DEFAULT_MAX_S, including the start of the child; then the child is
+killed."""
 CLOSE_S = 5.0
-"""Time within which a killed process must exit."""
+"""Longest wait for a killed process to exit."""
 
 CHILD_PROGRAM = """
 import os, sys
@@ -29,10 +30,10 @@ main()
 
 
 class AudioDecoder:
-    """Decodes in this process: on Windows, which has no such limits, and for shipped files."""
+    """Decodes in this process. Used on Windows, which has no limits for a child process."""
 
     def decode(self, data: bytes, *, max_seconds: float) -> Recording:
-        """Raises what `decode_audio` raises, and Draining after `close`."""
+        """Decode a file. Raises the errors of `decode_audio`, and Draining after `close`."""
         return decode_audio(data, max_seconds=max_seconds)
 
     def close(self) -> None:
@@ -40,10 +41,8 @@ class AudioDecoder:
 
 
 class SandboxedDecoder(AudioDecoder):
-    """Decodes in a child process, which is started at the first file and replaced when it dies.
-
-    Decodes one file at a time; further callers wait.
-    """
+    """Decodes in a child process, one file at a time. The first file starts the child; a child that
+    has died is replaced."""
 
     def __init__(self, *, program: str = CHILD_PROGRAM, wall_s: float = WALL_S) -> None:
         self._program = program
@@ -54,13 +53,13 @@ class SandboxedDecoder(AudioDecoder):
 
     @property
     def pid(self) -> int | None:
-        """The child's process id; None if there is no child."""
+        """Process id of the child; None if there is no child."""
         child = self._child
         return child.pid if child else None
 
     def decode(self, data: bytes, *, max_seconds: float) -> Recording:
-        """As AudioDecoder.decode; also raises UnreadableAudio if the child hangs, dies or sends an
-        invalid answer."""
+        """Decode a file in the child. Also raises UnreadableAudio if the child hangs, dies or sends
+        an invalid answer."""
         with self._lock:
             try:
                 return self._exchange(self._running(), data, max_seconds)
@@ -70,14 +69,14 @@ class SandboxedDecoder(AudioDecoder):
                     raise Draining("The server is shutting down.") from failure
                 log.warning("the decode child failed: %s", failure)
                 raise UnreadableAudio(
-                    "The file looks like audio but decoding it failed; it seems damaged."
+                    "The file looks like audio but cannot be decoded; it seems damaged."
                 ) from failure
 
     def _exchange(
         self, child: subprocess.Popen[bytes], data: bytes, max_seconds: float
     ) -> Recording:
-        """Send a file and receive the answer. Kills the child after a timeout, which ends the reads
-        and writes here."""
+        """Send a file and receive the answer. After a timeout, kills the child, which makes the
+        reads and writes fail."""
         killer = threading.Timer(self.wall_s * decode_child.time_factor(max_seconds), child.kill)
         killer.daemon = True
         killer.start()
@@ -90,7 +89,7 @@ class SandboxedDecoder(AudioDecoder):
             killer.cancel()
 
     def close(self) -> None:
-        """End the child, even while it decodes a file; waiting callers start no new one."""
+        """Kill the child, even while it decodes a file. Waiting callers get Draining."""
         self._closed = True
         child = self._child
         if child:
@@ -99,7 +98,8 @@ class SandboxedDecoder(AudioDecoder):
             self._stop()
 
     def _running(self) -> subprocess.Popen[bytes]:
-        """Return the child; start one if there is none or it has died. Raises OSError if closed."""
+        """Return the child, started if there is none or it has died. Raises OSError after
+        `close`."""
         if self._child and self._child.poll() is not None:
             self._stop()
         if self._child is None and not self._closed:

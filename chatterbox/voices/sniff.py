@@ -1,4 +1,4 @@
-"""Identifies a file's container by its first bytes, before any decoder runs; refuses all others."""
+"""Identifies a file's container by its first bytes, before any decoder runs."""
 
 import struct
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ WAVE_FORMATS = {*((1, bits) for bits in (8, 16, 24, 32)), (3, 32), (3, 64)}
 """Accepted (tag, bits): PCM and float."""
 WAVE_EXTENSIBLE = 0xFFFE
 WAVE_GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
-"""Follows the format tag in the sub-format GUID of WAVE_FORMAT_EXTENSIBLE, for PCM and float."""
+"""Rest of the sub-format GUID of WAVE_FORMAT_EXTENSIBLE after the tag, for PCM and float."""
 MAX_WAVE_CHUNKS = 64
-"""Limit of chunks before `data`; real files have fewer than ten."""
-HEAD_BYTES = 64  # of OGG and EBML files; the codec is named within
+"""Most chunks before `data`; real files have fewer than ten."""
+HEAD_BYTES = 64  # the part of OGG and EBML files that names the codec
 WAVE_UNKNOWN_BYTES = 1 << 30
-"""A size of `data` from here on, or 0, was written before the true size was known."""
+"""A stated size of `data` of this or more, or of 0, means that the true size was not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """An accepted container: its reader, and the formats and codecs that the reader may find."""
+    """An accepted container, its reader, and the accepted formats and codecs."""
 
     reader: Literal["libsndfile", "pyav"]
-    formats: tuple[str, ...]  # libsndfile: its names of the container; PyAV: the only demuxer
+    formats: tuple[str, ...]  # libsndfile: names of the container; PyAV: the demuxer
     codecs: tuple[str, ...]  # libsndfile: subtypes; PyAV: codec names
 
 
@@ -53,7 +53,7 @@ def _unsupported(kind: str) -> ChatterboxError:
 
 
 def check_shape(rate_hz: int, channels: int) -> None:
-    """Raises UnsupportedAudio if the sample rate or the number of channels is out of bounds."""
+    """Raise UnsupportedAudio if the sample rate or the number of channels is out of bounds."""
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise UnsupportedAudio(
             f"The sample rate must be between {MIN_RATE_HZ} and {MAX_RATE_HZ} Hz, "
@@ -97,7 +97,7 @@ def _sniff_mpeg(data: bytes) -> Container:
             raise _unsupported("This kind of file" if data else "An empty file")
         if not 0 < skip_id3(data) < len(data):
             raise UnreadableAudio("The file ends inside its tag.")
-        raise _unsupported("The data behind this file's ID3 tag")
+        raise _unsupported("The data after this file's ID3 tag")
     frame = frame_at(data, at)
     return ADTS if frame is not None and frame.kind == "adts" else MP3
 
@@ -112,13 +112,13 @@ class WaveData:
 
     @property
     def frames(self) -> int | None:
-        """The length according to the header; None if the header gives none."""
+        """Length according to the header; None if the header states none."""
         return self.size // self.frame_bytes if 0 < self.size < WAVE_UNKNOWN_BYTES else None
 
 
 def wave_data(data: bytes) -> WaveData:
-    """Find the samples. Raises UnsupportedAudio or UnreadableAudio unless exactly one `fmt ` chunk,
-    of plain PCM or float, precedes them."""
+    """Find the samples of a WAV file. Raises UnsupportedAudio or UnreadableAudio unless exactly one
+    `fmt ` chunk, of PCM or float, precedes the samples."""
     frame_bytes = 0
     at = 12
     for _ in range(MAX_WAVE_CHUNKS):
@@ -139,7 +139,7 @@ def wave_data(data: bytes) -> WaveData:
 
 
 def _wave_frame_bytes(fmt: bytes) -> int:
-    """The bytes of one sample of all channels. Raises as `wave_data`."""
+    """Return the bytes per frame, one sample of each channel. Raises as `wave_data` does."""
     if len(fmt) < 16:
         raise UnreadableAudio("The WAV file's format header is cut short.")
     tag, channels, rate_hz, _, _, bits = struct.unpack("<HHIIHH", fmt[:16])

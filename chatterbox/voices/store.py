@@ -1,6 +1,6 @@
 """The interface of voice stores: the record of a voice, the errors, and the guarantees of a store.
 
-Knows no audio and no model: to a store, a voice is a JSON record and named files of bytes.
+Independent of audio and models: in a store, a voice is a JSON record and named files of bytes.
 """
 
 import errno
@@ -36,8 +36,9 @@ MAX_FILE_BYTES = 8 * 1024 * 1024
 """Read limit for one file. Encoded voices have about 2 MB, references less than 1 MB."""
 RETRY_STORAGE_S = 30.0
 CHANGE_S = 30.0
-"""Longest time for which a change is repeated because other servers are faster."""
+"""Longest time for which a change is retried because other servers change the store."""
 PAUSE_S = 0.05
+"""Longest pause between two attempts."""
 T = TypeVar("T")
 STORAGE_ERRORS = (StorageFull, StorageUnavailable)
 
@@ -47,7 +48,7 @@ class BadEntry(Exception):
 
 
 class Outdated(Exception):
-    """Another server changed the data after it was read: read it again and repeat the change."""
+    """Another server changed the data after they were read, so the change must be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +64,17 @@ class VoiceRecord:
     created_at: float  # Unix seconds
     report: ReferenceReport
     files: Mapping[str, str]  # file name → SHA-256 of its contents
-    imported: tuple[str, ...] = ()  # files taken over from an import, not computed here
+    imported: tuple[str, ...] = ()  # files that were imported, not computed by this server
     transcript: str | None = None  # of the recording
     description: str = ""  # the owner's note
 
     def with_file(self, name: str, sha: str) -> "VoiceRecord":
-        """Return a copy with a file, computed by this server, added or replaced."""
+        """Return a copy with a file added or replaced that this server computed."""
         imported = tuple(other for other in self.imported if other != name)
         return replace(self, files={**self.files, name: sha}, imported=imported)
 
     def to_json(self) -> bytes:
-        """Raises StorageFull if the result exceeds MAX_META_BYTES."""
+        """Return the JSON. Raises StorageFull if it exceeds MAX_META_BYTES."""
         data = RECORD_JSON.dump_json(self)
         if len(data) > MAX_META_BYTES:
             raise StorageFull("The voice's names and report are too large; nothing was changed.")
@@ -82,11 +83,11 @@ class VoiceRecord:
 
 RECORD_JSON = TypeAdapter(VoiceRecord)
 StoreContents = tuple[list[VoiceRecord], list[tuple[str, str]]]
-"""The valid records, and (name, reason) of every other entry."""
+"""The valid records, and (name, reason) of each invalid entry."""
 
 
 def parse_record(data: bytes) -> VoiceRecord:
-    """The inverse of `VoiceRecord.to_json`. Raises BadEntry."""
+    """Parse the result of `VoiceRecord.to_json`. Raises BadEntry."""
     if len(data) > MAX_META_BYTES:
         raise BadEntry(f"{META_NAME} is too large")
     try:
@@ -101,12 +102,12 @@ def parse_record(data: bytes) -> VoiceRecord:
 
 
 def is_voice_id(text: str) -> bool:
-    """Whether `text` is a valid voice id and therefore safe to use in a path."""
+    """Return whether `text` is a valid voice id, and so safe in a path."""
     return VOICE_ID.fullmatch(text) is not None
 
 
 def sha256(data: bytes) -> str:
-    """The checksum used in records, in hexadecimal."""
+    """Return the checksum used in records, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -118,7 +119,7 @@ def retry_outdated(attempt: Callable[[], T]) -> T:
             return attempt()
         time.sleep(random.uniform(0, PAUSE_S))
     raise StorageUnavailable(
-        "Other servers change voices all the time; nothing was changed.", retry_after_s=1
+        "Other servers are changing voices at the same time; nothing was changed.", retry_after_s=1
     )
 
 
@@ -171,9 +172,9 @@ class LocalCopies:
 class VoiceStore(ABC):
     """All voices in one place, with documents beside them: small files replaced as a whole.
 
-    After any failure a voice is complete or absent, acknowledged changes are kept, and changes by
-    several servers are serialized. `read` and the document methods are thread-safe; calls of the
-    others must not overlap. Methods that change a voice must be called within `exclusive`. They
+    After any failure a voice is complete or absent, and acknowledged changes are kept. Changes by
+    several servers are serialized. `read` and the document methods are thread-safe; calls of other
+    methods must not overlap. Methods that change a voice must be called within `exclusive`, and
     raise StorageFull, StorageUnavailable, or Outdated if the whole change must be repeated.
     """
 
@@ -181,7 +182,7 @@ class VoiceStore(ABC):
     """Whether other servers may change the voices too."""
 
     def __init__(self, address: str, copies: LocalCopies | None = None) -> None:
-        """`address`: shown in messages; contains no credentials."""
+        """`address` is shown in messages and must not contain credentials."""
         self.address = address
         self._copies = copies
 
@@ -196,17 +197,16 @@ class VoiceStore(ABC):
 
     @abstractmethod
     def exclusive(self) -> AbstractContextManager[StoreContents | None]:
-        """Keep other servers from changing voices within the context. Yields the result of
-        `poll`."""
+        """Serialize changes by several servers within the context. Yields the result of `poll`."""
 
     @abstractmethod
     def create(self, record: VoiceRecord, contents: Mapping[str, bytes]) -> VoiceRecord:
-        """Store a new voice; return its record with the files' checksums. An error leaves nothing
-        behind; only if removing the voice fails too is it left complete."""
+        """Store a new voice. Returns its record with the files' checksums. After an error the voice
+        is absent, or complete if removing it failed too."""
 
     @abstractmethod
     def add_file(self, record: VoiceRecord, name: str, data: bytes) -> VoiceRecord:
-        """Add or replace a file computed by this server; return the changed record."""
+        """Add or replace a file computed by this server. Returns the changed record."""
 
     @abstractmethod
     def update(self, record: VoiceRecord) -> None:

@@ -1,4 +1,4 @@
-"""Opens the voice store that the setting `voices` names, and loads it at the start."""
+"""Opens the voice store of the setting `voices`, loads it at the start, and polls it."""
 
 import logging
 import threading
@@ -17,13 +17,13 @@ log = logging.getLogger(__name__)
 DIRECTORY = "voices"
 COPIES = "voice_copies"
 POLL_S = 2.0
-"""Interval at which deletions and renamings by other servers are noticed. New voices are found
-sooner: an unknown name makes the server look at once."""
+"""Interval at which changes by other servers are read. New voices are found sooner, since an
+unknown name makes the server read changes at once."""
 
 
 def open_store(voices: str | None, data_dir: Path) -> VoiceStore:
-    """Open the store at `voices`, a folder or an address; None: the data directory. Does not
-    connect to it. Raises ConfigError."""
+    """Open the store at `voices`, a folder or an address; None means the data directory. Does not
+    connect yet. Raises ConfigError."""
     if not voices:
         return FolderStore(data_dir / DIRECTORY)
     copies = LocalCopies(data_dir / COPIES)
@@ -32,15 +32,15 @@ def open_store(voices: str | None, data_dir: Path) -> VoiceStore:
     folder = Path(voices).expanduser().absolute()
     if not folder.is_dir():
         raise ConfigError(
-            f"CHATTERBOX_VOICES={folder}: there is no such folder; make it, or mount it"
+            f"CHATTERBOX_VOICES={folder}: there is no such folder; create or mount it"
         )
     return FolderStore(folder / DIRECTORY, shared=True, copies=copies)
 
 
 def load_store(store: VoiceStore) -> StoreContents:
-    """Prepare the store and read all records: seconds for 10,000 voices, mostly waiting for the
-    disk. A local folder that fails counts as empty. Raises ConfigError if a shared store fails,
-    since the server could speak with none of its voices."""
+    """Prepare the store and read all records, which takes seconds for 10,000 voices. An unusable
+    local folder counts as empty. Raises ConfigError for an unusable shared store, since the server
+    would have none of its voices."""
     try:
         try:
             store.prepare()
@@ -57,7 +57,7 @@ def load_store(store: VoiceStore) -> StoreContents:
 
 
 def _reason(failure: Exception) -> str:
-    """The operating system's or the library's message behind a storage error."""
+    """Return the message of the system or library error that caused a storage error."""
     cause = failure.__cause__ or failure
     return getattr(cause, "strerror", None) or first_line(cause)
 
@@ -71,8 +71,8 @@ def load_in_background(store: VoiceStore) -> Callable[[], StoreContents]:
 
 
 def poll_in_background(refresh: Callable[[], object], stop: threading.Event) -> None:
-    """Call `refresh` every POLL_S seconds in a thread until `stop` is set, whatever it raises. Log
-    when the store becomes unreachable and when it is back."""
+    """Call `refresh` in a thread every POLL_S seconds until `stop` is set; exceptions are logged.
+    Also log when the store can be reached again."""
 
     def poll() -> None:
         failing = False
@@ -84,7 +84,7 @@ def poll_in_background(refresh: Callable[[], object], stop: threading.Event) -> 
                     log.warning("the voices' store cannot be reached: %s", _reason(failure))
                 failing = True
             except Exception:
-                log.exception("looking for changed voices failed")
+                log.exception("reading changed voices failed")
             else:
                 if failing:
                     log.warning("the voices' store is back")

@@ -1,4 +1,4 @@
-"""Finds the speech in a recording, and the stretch of it that serves best as a reference."""
+"""Finds the speech in a recording, and the stretch that is best as a reference."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from chatterbox.arrays import F32, SAMPLE_RATE_HZ
 
 FRAME_SAMPLES = SAMPLE_RATE_HZ // 50
-"""20 ms, as usual in speech detection: longer than a pitch period, shorter than a syllable."""
+"""Frames of 20 ms, as usual in speech detection: longer than a pitch period, shorter than a
+syllable."""
 FRAMES_AT_ONCE = 3000
-"""Frames processed at once, one minute: an hour would need gigabytes of temporary arrays."""
+"""Frames processed at once, one minute; an hour would need gigabytes of temporary arrays."""
 FLOOR_DB = -60.0
-"""Frames below are silence in any recording; the noise of quiet rooms is near -60 dBFS."""
+"""Frames below this level are silence in any recording; quiet rooms have noise near -60 dBFS."""
 BELOW_LOUD_DB = 35.0
-"""Frames this far below the loud ones are pauses; consonants are up to 30 dB below vowels."""
+"""Frames this far below the loud frames are pauses; consonants are up to 30 dB below vowels."""
 QUIET, LOUD = 5, 95  # percentiles of the levels
 LEAD_FRAMES = 3
 """Frames kept before the first sound, for its quiet onset."""
@@ -23,14 +24,14 @@ TAIL_FRAMES = 10
 PAUSE_FRAMES = 6
 """Shortest pause between words or clauses; closures within words are shorter than 120 ms."""
 END_SEARCH_FRAMES = 75
-"""A window may end up to 1.5 s early to end in a pause."""
+"""Most frames by which a window is shortened to end in a pause: 1.5 s."""
 SILENCE_DB = -200.0
-"""The level given to digital silence."""
+"""Level assigned to digital silence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Activity:
-    """Which 20 ms frames of a recording contain sound."""
+    """Levels of a recording's 20 ms frames, and which of them contain sound."""
 
     level_db: F32  # [frames]
     active: NDArray[np.bool_]  # [frames]
@@ -47,7 +48,7 @@ class Activity:
 
     @property
     def contrast_db(self) -> float:
-        """Level difference between loud and quiet frames; noise makes it small."""
+        """Level difference between loud and quiet frames; small in noisy recordings."""
         quiet, loud = np.percentile(self.level_db, [QUIET, LOUD])
         return float(loud - quiet)
 
@@ -58,9 +59,9 @@ def find_activity(audio: F32) -> Activity:
     frames = audio[: count * FRAME_SAMPLES].reshape(count, FRAME_SAMPLES)
     power = np.zeros(count)
     for first in range(0, count, FRAMES_AT_ONCE):
-        some = slice(first, first + FRAMES_AT_ONCE)
+        part = slice(first, first + FRAMES_AT_ONCE)
         # The variance ignores a constant offset.
-        power[some] = frames[some].var(axis=1, dtype=np.float64)
+        power[part] = frames[part].var(axis=1, dtype=np.float64)
     level_db = 10 * np.log10(np.maximum(power, 10 ** (SILENCE_DB / 10)))
     loud_db = float(np.percentile(level_db, LOUD)) if count else SILENCE_DB
     active = level_db > max(FLOOR_DB, loud_db - BELOW_LOUD_DB)
@@ -95,7 +96,7 @@ def _best_start(active: NDArray[np.bool_], first: int, end: int, max_frames: int
     starts = np.concatenate(([first], onsets - LEAD_FRAMES))
     total = np.concatenate(([0], np.cumsum(active)))
     sound = total[np.minimum(starts + max_frames, end)] - total[starts]
-    return int(starts[np.argmax(sound)])  # the earliest, if several are equal
+    return int(starts[np.argmax(sound)])  # the earliest of equal windows
 
 
 def _end_in_pause(active: NDArray[np.bool_], end: int) -> int:

@@ -19,12 +19,12 @@ class VoiceEncoder:
     def __init__(
         self, cloned: ClonedVoices | None, fixed: FixedVoices | None, encode: Encode | None
     ) -> None:
-        """`cloned`, `fixed`: the model's. `encode`: called instead of `cloned.encode`."""
+        """`cloned` and `fixed` are the model's voices. `encode` replaces `cloned.encode`."""
         self._cloned, self._fixed, self._encode = cloned, fixed, encode
 
     @property
     def cloned(self) -> ClonedVoices:
-        """The model's cloning. Raises CloningUnavailable if it has none."""
+        """The model's cloned voices. Raises CloningUnavailable if the model cannot clone."""
         if self._cloned is None:
             names = [voice.name for voice in self._fixed.voices] if self._fixed else []
             raise CloningUnavailable(
@@ -34,8 +34,8 @@ class VoiceEncoder:
         return self._cloned
 
     def encode(self, voice_id: str, reference: Reference) -> Voice:
-        """Raises GenerationFailed, and InvalidValue if the model needs the transcript and the
-        reference has none."""
+        """Encode a reference. Raises GenerationFailed, and InvalidValue if the model needs a
+        transcript and the reference has none."""
         rules = self.cloned.rules
         if rules.transcript == "required" and not reference.transcript:
             raise InvalidValue(
@@ -43,7 +43,7 @@ class VoiceEncoder:
                 "it again, with 'transcript'.",
                 param="voice_id",
             )
-        longest = int(rules.max_s * SAMPLE_RATE_HZ)  # prepared for another model, it may be longer
+        longest = int(rules.max_s * SAMPLE_RATE_HZ)  # longer if prepared for another model
         encode = self._encode or self.cloned.encode
         data = encode(reference.audio[:longest], reference.transcript)
         try:

@@ -1,8 +1,8 @@
 """Files of a voice: arrays as safetensors with a checksum, the reference as 16-bit FLAC at 24 kHz,
 and the single file of an exported voice.
 
-Reads what this program has written or ships, and imports, which are checked and never unpickled.
-Uploaded recordings go through `sandbox.py` instead.
+Reads files of this program, and imported files, which are checked and never unpickled. Uploaded
+recordings are read by `sandbox.py` instead.
 """
 
 import hashlib
@@ -26,17 +26,17 @@ DTYPES = {"F32": "<f4", "I64": "<i8", "I16": "<i2"}
 CHECKSUM = "sha256"
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 MAX_ARRAYS = 16
-"""Arrays in one file, with the recording and the metadata."""
-LENGTH_BYTES = 8  # of the safetensors header's length field
+"""Most arrays in one file, counting the recording and the metadata."""
+LENGTH_BYTES = 8  # size of the field with the length of the safetensors header
 MAX_HEADER_BYTES = 64 * 1024
-"""Limit of the header. Five arrays take 500 bytes, a voice's names and report at most 45 KiB.
-Parsers need gigabytes for a header of 46 MiB."""
+"""Largest header. Five arrays take 500 bytes, a voice's names and report at most 45 KiB. Parsers
+need gigabytes for a header of 46 MiB."""
 MAX_SAMPLES = 60 * SAMPLE_RATE_HZ
-"""Limit of a reference; no family uses more of a recording."""
+"""Longest reference; no family uses more of a recording."""
 FORMAT, VERSION = "chatterbox-voice", "1"
 MAX_BYTES = 8 * 1024 * 1024
-"""Limit of an exported file. A full-size voice takes a third: 1.5 MB of conditioning rows, 0.7 MB
-of recording and 0.2 MB of mel; so a language model four times as wide fits too."""
+"""Largest exported file. A full-size voice takes a third of this: 1.5 MB of conditioning rows, 0.7
+MB of recording and 0.2 MB of mel. A voice of a language model four times as wide fits too."""
 MAX_REPORT_BYTES = 16 * 1024
 MAX_NAMES_BYTES = 32 * 1024
 """A voice has at most 33 names of 100 characters."""
@@ -56,7 +56,7 @@ def pack(arrays: Arrays, metadata: Mapping[str, str] = NO_METADATA) -> bytes:
 
 
 def unpack(data: bytes) -> tuple[Arrays, dict[str, str]]:
-    """The inverse of `pack`. Raises DamagedFile."""
+    """Return the arrays and strings written by `pack`. Raises DamagedFile."""
     try:
         size = int.from_bytes(data[:LENGTH_BYTES], "little")
         if size > MAX_HEADER_BYTES:
@@ -98,7 +98,7 @@ def reference_to_flac(pcm: I16) -> bytes:
 
 
 def flac_to_reference(data: bytes) -> I16:
-    """The inverse of `reference_to_flac`. Raises DamagedFile."""
+    """Decode the result of `reference_to_flac`. Raises DamagedFile."""
     import soundfile
 
     try:
@@ -124,7 +124,7 @@ class ExportedVoice:
     name: str
     aliases: tuple[str, ...]
     reference: Reference
-    model_key: str  # names the encoder that made `arrays`
+    model_key: str  # identifies the encoder of `arrays`
     arrays: Arrays
 
 
@@ -143,7 +143,7 @@ def write_voice_file(voice: ExportedVoice) -> bytes:
 
 
 def read_voice_file(data: bytes) -> ExportedVoice:
-    """The inverse of `write_voice_file`. Raises InvalidVoiceFile."""
+    """Parse the result of `write_voice_file`. Raises InvalidVoiceFile."""
     try:
         if len(data) > MAX_BYTES:
             raise DamagedFile(f"it is larger than {MAX_BYTES} bytes")
