@@ -55,7 +55,7 @@ class EditableGraph:
         return node if node is not None and node.op_type in kinds else None
 
     def only_consumer(self, name: str, *kinds: str) -> NodeProto | None:
-        """Return the consumer of `name` if it is the only one and of one of `kinds`, else None."""
+        """Return the consumer of `name` if there is just one, of a type in `kinds`; else None."""
         consumers = self.consumers.get(name, [])
         return consumers[0] if len(consumers) == 1 and consumers[0].op_type in kinds else None
 
@@ -70,7 +70,7 @@ class EditableGraph:
         return stored_values(self.stored[name], self.folder)
 
     def constant(self, name: str) -> Array | None:
-        """Return the values of the initializer `name`; None if there is none."""
+        """Return the values of the initializer `name`, or None if `name` is not an initializer."""
         return self.values(name) if name in self.stored else None
 
     def quantized_weight(self, node: NodeProto) -> BlockQuantized | None:
@@ -225,7 +225,7 @@ def extract(
     inputs: Sequence[onnx.ValueInfoProto],
     outputs: Sequence[onnx.ValueInfoProto],
 ) -> onnx.ModelProto:
-    """Return the part of `model` that computes `outputs` from `inputs`, any tensors of it."""
+    """Return the part of `model` that computes `outputs` from `inputs` (any tensors)."""
     graph, boundary = model.graph, {i.name for i in inputs}
     nodes, names = ancestors(graph, [o.name for o in outputs], boundary)
     needed = {n for node in nodes for n in inputs_of(node)} | {o.name for o in outputs}

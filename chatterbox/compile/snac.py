@@ -1,4 +1,4 @@
-"""Compiles a published SNAC decoder: noise becomes an input, and windows decode only what is new.
+"""Compiles a published SNAC decoder: noise becomes an input, and windows compute only new steps.
 
 The compiled graphs are proven with the noise that the published graph drew: decoding at once, in
 windows of one frame, and several rows in one call.
@@ -195,7 +195,7 @@ def stream_jobs(
 
 
 def _can_batch(decoder: SnacDecoder, min_snr_db: float) -> bool:
-    """Return whether several rows in one call give the same sound as alone."""
+    """Return whether several rows in one call give the same sound as separate calls."""
     streams = [stream_jobs(decoder, _tokens(seed), repeat(1), seed) for seed in range(ROWS)]
     jobs = [next(islice(stream, 3, None)) for stream in streams]
     try:

@@ -1,5 +1,4 @@
-"""Rewrites a SNAC decoder's graph: noise as input, cropped blocks, state carried between
-windows."""
+"""Rewrites a SNAC decoder's graph: fp32 noise, cropped blocks, state carried between windows."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -85,7 +84,7 @@ class _Edit:
         self._model, self._kinds = copy_model(model), kinds or {}
         self.carried: list[tuple[str, int]] = []
         self._lag = {i.name: 0 for i in model.graph.input if i.name.startswith("audio_codes")}
-        """Steps by which a tensor over time ends before its block's input."""
+        """By tensor over time: steps by which its end lags behind its block's input."""
         self.graph = EditableGraph(self._model, folder)
         for declared in (*self._model.graph.input, *self._model.graph.output):
             tensor, name = declared.type.tensor_type, declared.name
@@ -132,8 +131,8 @@ class _Edit:
 
     def raise_rate(self, node: NodeProto, block: int) -> None:
         """Rewrite a transposed convolution whose kernel is two strides wide: each stride of the
-        output is the sum of two matrix products, of a step and of its previous step. For few steps
-        these take half the time, because onnxruntime packs the weights of products in advance."""
+        output is the sum of two matrix products, of a step and of the step before. For few steps
+        this takes half the time, because onnxruntime packs the weights of products in advance."""
         attrs, stride = attributes(node), BLOCKS[block][0]
         fits = attrs.get("pads") == [stride // 2] * 2 and attrs.get("group", 1) == 1
         stored = self.graph.stored.keys() >= {*node.input[1:]}

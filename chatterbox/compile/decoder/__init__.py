@@ -1,2 +1,1 @@
-"""Compiles a codec decoder: cuts its graph in two, makes noise and phase inputs, and speeds it
-up."""
+"""Compiles codec decoders: cuts the graph in two, turns noise and phase into inputs."""

@@ -27,7 +27,7 @@ convolution that follows rounds a hundred times more coarsely."""
 
 
 def fast_mish(model: onnx.ModelProto) -> int:
-    """Rewrite every tanh(softplus(x)) and return their number. Exact except for rounding."""
+    """Rewrite every tanh(softplus(x)); returns how many. Exact except for rounding."""
     graph = EditableGraph(model)
     for tanh in graph.of_type("Tanh"):
         if (softplus := graph.producer_of(tanh.input[0], "Softplus")) is None:
@@ -44,7 +44,7 @@ def fast_mish(model: onnx.ModelProto) -> int:
 
 
 def fuse_gelu(model: onnx.ModelProto) -> int:
-    """Rewrite every x/2 · (1 + erf(x/√2)) and return their number. Exact except for rounding."""
+    """Rewrite every x/2 · (1 + erf(x/√2)); returns how many. Exact except for rounding."""
     graph = EditableGraph(model)
     for erf in graph.of_type("Erf"):
         if (gelu := _gelu_around(erf, graph)) is not None:
@@ -67,7 +67,7 @@ def _gelu_around(erf: NodeProto, graph: EditableGraph) -> tuple[str, str] | None
             return None
         half, halved = graph.split_scale(last.output[0])
         fits = halved == product.output[0]
-    else:  # or before the product
+    else:  # multiplied by 1/2 before the product
         last, (half, halved) = product, graph.split_scale(other)
         fits = halved == x
     fits &= math.isclose(input_scale, math.sqrt(0.5), rel_tol=1e-6)
@@ -75,8 +75,8 @@ def _gelu_around(erf: NodeProto, graph: EditableGraph) -> tuple[str, str] | None
 
 
 def fast_snake(model: onnx.ModelProto) -> int:
-    """Rewrite every squared sine and return their number. The error is below 3e-5: sin²(x) becomes
-    a polynomial in r², where r is the distance of x/π from the nearest integer."""
+    """Rewrite every squared sine; returns how many. The error is below 3e-5: sin²(x) becomes a
+    polynomial in r², where r is the distance of x/π from the nearest integer."""
     graph = EditableGraph(model)
     for sine in graph.of_type("Sin"):
         name = sine.output[0]

@@ -1,10 +1,10 @@
-"""Rewrites attention into `MultiHeadAttention` nodes with queries, keys and values as only inputs.
+"""Rewrites attention into `MultiHeadAttention` nodes with no inputs but queries, keys and values.
 
-A spelled-out attention is a fixed pattern of nodes: split into heads, multiply, softmax, multiply,
-join. The operator does this in one pass over the rows, without writing the scores to memory. Where
-the exporter already used the operator, packed inputs are unpacked, the bias is added separately,
-and masks that hide nothing are dropped. Exported graphs compute sizes, scales and masks, so their
-values are observed in a few runs (`Observed`) instead of derived from the nodes.
+Most exporters write attention as a fixed pattern of nodes: split into heads, multiply, softmax,
+multiply, join. The operator does this in one pass over the rows, without writing the scores to
+memory. Where the exporter already used the operator, packed inputs are unpacked, the bias is added
+separately, and masks that hide nothing are dropped. Exported graphs compute sizes, scales and
+masks, so their values are observed in a few runs (`Observed`) instead of derived from the nodes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ HEADS_FIRST_TRANSPOSED_KEYS = [0, 2, 3, 1]
 """HEADS_FIRST and TRANSPOSED_KEYS in one Transpose."""
 ATTENTION = "MultiHeadAttention"
 SCALING = ("Mul", "Div")
-QUERY_KEY_VALUE = 3  # number of inputs before the optional ones
+QUERY_KEY_VALUE = 3  # number of inputs before the optional inputs
 BIAS = 3  # index of the bias of queries, keys and values, concatenated
 KEY_MASK = 4  # index of the mask of visible keys
 SCORE_BIAS = 5  # index of the tensor added to the scores
@@ -31,7 +31,7 @@ SCORE_BIAS = 5  # index of the tensor added to the scores
 
 @dataclass(slots=True)
 class Observed:
-    """Properties of tensors around attention that held in every run of the graph, by tensor."""
+    """Properties of tensors around attention that every probe run shares, by tensor name."""
 
     heads: dict[str, int] = field(default_factory=dict)  # of tensors [rows, steps, heads, width]
     widths: dict[str, int] = field(default_factory=dict)  # of float32 tensors [rows, steps, width]
@@ -43,8 +43,8 @@ class Observed:
 def unpack_attention(model: onnx.ModelProto) -> None:
     """Give every MultiHeadAttention separate queries, keys and values, with the bias already added.
 
-    The operator also accepts all three packed as [rows, steps, heads, 3, width], for which
-    onnxruntime has no CPU kernel, keys and values packed likewise, and one bias for all three.
+    The operator also accepts keys and values packed into one tensor, one bias for all three, and
+    all three packed as [rows, steps, heads, 3, width], for which onnxruntime has no CPU kernel.
     """
     graph = EditableGraph(model)
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
@@ -78,7 +78,7 @@ def tensors_to_observe(model: onnx.ModelProto) -> list[str]:
 
 
 def _tensors_around(softmax: NodeProto, graph: EditableGraph) -> list[str]:
-    """Return the masks, scales and tensors split into heads of a spelled-out attention."""
+    """Return the masks, scales and head-split tensors of the attention around `softmax`."""
     names: list[str] = []
     scores = graph.producer_of(softmax.input[0], "Add", "MatMul", *SCALING)
     while scores is not None and scores.op_type != "MatMul":
@@ -116,9 +116,8 @@ def observe(runs: Sequence[Feeds], names: Sequence[str]) -> Observed:
 
 
 def fuse_attention(model: onnx.ModelProto, observed: Observed) -> int:
-    """Replace every unmasked spelled-out attention by one operator, and drop masks that hide
-    nothing from existing operators. Returns the number of replacements. Exact except for
-    rounding."""
+    """Replace every unmasked attention pattern by one operator; from existing operators, drop masks
+    that hide nothing. Returns the number of replacements. Exact except for rounding."""
     graph = EditableGraph(model)
     harmless = {KEY_MASK: observed.nonzeros, SCORE_BIAS: observed.zeros}
     for node in graph.of_type(ATTENTION):

@@ -49,7 +49,7 @@ class Compilation:
     """A compiled decoder and the results of its proofs."""
 
     decoder: CompiledDecoder
-    graphs: dict[Graph, onnx.ModelProto] = field(default_factory=dict)  # empty if as published
+    graphs: dict[Graph, onnx.ModelProto] = field(default_factory=dict)  # empty: published file
     proofs: dict[str, Any] = field(default_factory=dict)
 
 
@@ -59,8 +59,8 @@ def compile_decoder(
     settings: StreamSettings,
     progress: Progress = lambda _done, _stage: None,
 ) -> Compilation:
-    """Compile the decoder at `path`. `open_graph` must find the weights beside `path`, to which the
-    compiled graphs refer."""
+    """Compile the decoder at `path`. `open_graph` must find the external weights beside `path`, to
+    which the compiled graphs refer."""
     model = onnx.load(str(path), load_external_data=False)
     merge_equal_weights(model, path.parent)
     progress(0.02, "running it in four lengths")
@@ -132,7 +132,7 @@ def _compile_split(
 def _check_batching(
     facts: DecoderFacts, mel: str, flow: Session, vocoder: Session, *, on_gpu: bool
 ) -> tuple[bool, str]:
-    """Return whether two rows in one call get the same results as alone, and a note about it."""
+    """Return whether two rows in one call give the same results as two calls, and a note."""
     flow_length, vocoder_length = PROBES[1], ProbeLength(0, PROBES[1].codes)
     flow_noise = NoiseInputs.of(flow, facts.draws)
     vocoder_noise = NoiseInputs.of(vocoder, facts.draws, first_source=9)

@@ -11,17 +11,17 @@ from chatterbox.runtime.decoder.graph_io import EQUAL_DB, Array, snr_db
 NEPER_DB = 8.686
 """Decibels per neper. Log-mels are in nepers."""
 MEL_LIMIT_DB = 1.0
-"""Largest mean error of the mel of an 8-bit flow: less than a just noticeable difference in a
-band's loudness."""
+"""Largest mean error of an 8-bit flow's mel, and of sound on a GPU: less than a just noticeable
+difference in a band's loudness."""
 GPU_MEL_DB = 25.0
-"""Smallest SNR of equal mels on a GPU, where other shapes use other kernels and round differently.
-Mels of different rows have an SNR of a few decibels."""
+"""Smallest SNR at which mels count as equal on a GPU, where kernels and rounding depend on the
+shape. Mels of different rows have an SNR of a few decibels."""
 BANDS = 40
 FFT_SAMPLES, HOP_SAMPLES = 1024, 480
 LOWEST_HZ = 80.0
 FLOOR = 1e-6  # share of the loudest band's energy below which a band counts as silent
 WAVE_LIMIT_DB = 25.0
-"""Smallest SNR of an 8-bit vocoder. Its error follows the sound in level and band."""
+"""Smallest SNR of an 8-bit vocoder. The error rises and falls with the sound in each band."""
 
 
 def mel_distance_db(reference: Array, other: Array) -> float:
@@ -52,8 +52,6 @@ def _band_energy(waves: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class Comparison(NamedTuple):
-    """Result of comparing two tensors."""
-
     is_equal: bool  # equal except for rounding
     error: float  # larger is worse
     text: str

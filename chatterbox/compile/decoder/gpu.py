@@ -43,19 +43,19 @@ HOST_INPUTS: dict[str, tuple[int, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Crossings:
-    """Values of tensors that are copied between host and device, where they could be determined."""
+    """Tensors copied between host and device whose values are known from the probe runs."""
 
-    sizes: Mapping[str, tuple[LinearDim, Array]]  # scalars that follow the length, with an example
+    sizes: Mapping[str, tuple[LinearDim, Array]]  # scalars linear in the length, with an example
     constants: Mapping[str, Array]  # the same in every run
 
 
 Extent = tuple[str, int, int]
-"""A dimension that gives a graph's length: tensor, axis, and steps per code."""
+"""A dimension proportional to a graph's length: tensor, axis, and steps per code."""
 
 
 def find_crossings(model: onnx.ModelProto) -> tuple[set[str], set[str]]:
     """Return the tensors copied from host to device and those copied from device to host.
-    onnxruntime computes on the host what depends only on shapes."""
+    onnxruntime computes values that depend only on shapes on the host."""
     stored = {i.name for i in model.graph.initializer}
     graph_inputs = {i.name for i in model.graph.input}
     host: set[str] = set()
@@ -97,9 +97,9 @@ def remove_copies(
 ) -> onnx.ModelProto:
     """Return a copy of `model` without the copies between host and device that `known` covers.
 
-    The results are the same: a size read from the device is computed from shapes instead (of
-    `codes`, which include those of a `prompt`), a constant is stored, and a size that the device
-    needs is computed there by summing a tensor of that many ones.
+    For the host, a size is computed from the shapes of `codes`, which include the prompt, and of
+    `prompt`. For the device, a constant is stored, and a size is computed by summing a tensor of
+    that many ones. Results are unchanged.
     """
     copy = copy_model(model)
     for on_host in (True, False):
@@ -148,7 +148,7 @@ def _from_shapes(new: NewNodes, dim: LinearDim, codes: Extent, prompt: Extent | 
 
 
 def _on_device(new: NewNodes, name: str) -> str:
-    """Compute a number of the host on the device."""
+    """Compute the host scalar `name` on the device, by summing a tensor of that many ones."""
     whole = new.add("Cast", [name], "whole", to=TensorProto.INT64)
     count = new.add("Reshape", [whole, new.stored("flat", [-1])], "count")
     one = helper.make_tensor("", TensorProto.INT64, [1], [1])

@@ -27,8 +27,8 @@ PLAIN_GEMM = {"alpha": 1.0, "beta": 1.0, "transA": 0}
 
 
 def quantize_products(model: onnx.ModelProto, folder: Path) -> int:
-    """Quantise the products of an activation with a constant matrix and return their number.
-    `folder` holds the external weights."""
+    """Quantise products of an activation with a constant matrix; returns how many. `folder` holds
+    the external weights."""
     graph = EditableGraph(model, folder)
     stored: dict[str, list[str]] = {}
     for node in graph.of_type("MatMul", "Gemm", "MatMulNBits"):
@@ -45,8 +45,8 @@ def quantize_products(model: onnx.ModelProto, folder: Path) -> int:
 
 
 def _weight(node: NodeProto, graph: EditableGraph) -> Weight | None:
-    """Return the constant matrix of a single-precision product; None if it is not constant, too
-    small, or in another form."""
+    """Return the constant matrix of a single-precision product, or None if the product cannot be
+    quantised or is too small."""
     if node.op_type == "MatMulNBits":
         blocks = graph.quantized_weight(node)
         return blocks if blocks is not None and blocks.scales.dtype == np.float32 else None
@@ -60,8 +60,8 @@ def _weight(node: NodeProto, graph: EditableGraph) -> Weight | None:
 
 
 def _bias(node: NodeProto, weight: Weight, graph: EditableGraph) -> tuple[str, str]:
-    """Return the name of a product's bias ("" if none) and the output of both. The bias is the
-    node's own, or a constant row that a following Add adds to the product."""
+    """Return the name of a product's bias ("" if none) and the output after its addition. The
+    bias is an input of the node, or a constant row that a following Add adds to the product."""
     product, own = node.output[0], node.input[5 if node.op_type == "MatMulNBits" else 2 :]
     if node.op_type == "Gemm" or any(own):
         return "".join(own), product
@@ -81,7 +81,7 @@ def _quantize(matrix: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
 
 def quantize_convolutions(model: onnx.ModelProto, folder: Path, exact: Sequence[str] = ()) -> int:
     """Quantise convolutions with constant weights, except those that the tensors in `exact` depend
-    on, and return their number. `folder` holds the external weights."""
+    on; returns how many. `folder` holds the external weights."""
     graph = EditableGraph(model, folder)
     excluded = {name for node in ancestors(graph.graph, exact)[0] for name in node.output}
     for node in graph.of_type("Conv"):

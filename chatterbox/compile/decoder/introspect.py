@@ -54,7 +54,7 @@ class DecoderFacts:
     mel: str | None  # the tensor between flow and vocoder
     no_mel_reason: str  # why `mel` is None
     attention: Observed
-    crossings: Crossings  # only for a GPU
+    crossings: Crossings  # empty on a CPU
     proof_values: Feeds  # draws, sums, mel and waveform in the run of length PROOF
 
     def kind(self, tensor: str) -> int:
@@ -66,7 +66,7 @@ def introspect(
     model: onnx.ModelProto, open_graph: OpenGraph, *, on_gpu: bool = False
 ) -> DecoderFacts:
     """Analyse a decoder. Raises UnsupportedGraph if its random tensors cannot become inputs, and
-    ModelError on a GPU if it computes the phase too coarsely."""
+    ModelError if it would compute its phase too coarsely on a GPU."""
     model = inline_functions(model)
     _replace_lengths_input(model)
     unpack_attention(model)
@@ -121,6 +121,6 @@ def _replace_lengths_input(model: onnx.ModelProto) -> None:
 
 
 def _is_phase(values: Array, shape: list[LinearDim]) -> bool:
-    """Return whether a sum is in floating point over the time of the speech, unlike a mask's."""
+    """Return whether a sum is floating-point along the time of the speech, unlike a mask's sum."""
     axis = time_axis(shape)
     return values.dtype.kind == "f" and axis is not None and shape[axis].per_prompt == 0

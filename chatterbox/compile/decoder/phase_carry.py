@@ -1,11 +1,11 @@
 """Carries a vocoder's phase from one window to the next.
 
 A neural source filter makes its harmonics from a running sum of the pitch (CumSum → sine). If the
-sum began at 0 in every window, adjacent windows would be out of phase. Each such sum therefore gets
-inputs that set its value at a chosen step to a value from the previous window, and an output with
-its value at another step for the next window.
+sum began at 0 in every window, adjacent windows would be out of phase. Each sum therefore gets
+inputs that set its value at one step to a value from the previous window, and an output with its
+value at another step, for the next window.
 
-The sum is computed in double precision. In single precision, the rounding of one second shifts the
+The sum is computed in double precision. In single precision, one second's rounding shifts the
 upper harmonics by half a turn. If the graph uses only the fraction of a turn, whole turns are
 dropped before the sum is cast down: half precision would be too coarse after a second and infinite
 after half a minute. A sum over samples becomes a sum over mel frames plus a sum within each frame,
@@ -51,8 +51,8 @@ def _descendants(name: str, graph: EditableGraph) -> Iterator[NodeProto]:
 def check_phase_precision(
     model: onnx.ModelProto, sums: Iterable[PhaseSum], kinds: Mapping[str, int]
 ) -> None:
-    """Raise ModelError if a sum reaches its sine in half precision with its whole turns. `kinds`
-    are the sums' element types."""
+    """Raise ModelError if a sum with its whole turns is rounded to half precision before its sine.
+    `kinds` are the sums' element types."""
     graph = EditableGraph(model)
     for name in (s.name for s in sums if not only_fraction_used(s.name, graph)):
         casts = [node for node in _descendants(name, graph) if node.op_type == "Cast"]
@@ -74,7 +74,7 @@ def add_phase_inputs(
     """Add the inputs and the output of each sum. `kinds` are the sums' element types.
 
     Unless `wide`, the sum keeps the graph's precision, so that results are unchanged while the
-    input `use` is 0. Proofs need that.
+    input `use` is 0. Proofs rely on this.
     """
     graph = EditableGraph(model)
     for s, shape in sums.items():
@@ -93,7 +93,7 @@ def add_phase_inputs(
             summed = _sum_by_frames(new, terms, shape, axis)
         else:
             summed = new.add("CumSum", [terms, node.input[1]], "summed", **attributes(node))
-        # sum + carry − sum at the anchor, in double
+        # sum + carry − use · (sum at the anchor), in double precision
         total = new.add("Cast", [summed], "sum", to=TensorProto.DOUBLE)
         there = new.add("Gather", [total, s.anchor], "there", axis=axis)
         undone = new.add("Mul", [there, s.use], "undone")
@@ -116,7 +116,7 @@ def _has_whole_frames(
 
 
 def _sum_by_frames(new: NewNodes, terms: str, shape: Sequence[LinearDim], axis: int) -> str:
-    """Add a sum within each mel frame and the total of all earlier frames."""
+    """Compute a running sum within each mel frame plus the total of all earlier frames."""
     leading, trailing = [0] * axis, [dim.fixed for dim in shape[axis + 1 :]]
     samples = SAMPLES_PER_CODE // MEL_FRAMES_PER_CODE
     split = new.stored("split", [*leading, -1, samples, *trailing])
@@ -154,7 +154,7 @@ def only_fraction_used(name: str, graph: EditableGraph) -> bool:
 
 
 def _scaled_by_one(name: str, graph: EditableGraph) -> set[str]:
-    """Return `name` and its products and quotients with 1, which some exporters leave."""
+    """Return `name` and its products and quotients with 1, which some exporters emit."""
     scaled = [node for node in graph.consumers.get(name, []) if node.op_type in ("Div", "Mul")]
     copies = (node for node in scaled if node.input[0] == name and _is_one(node.input[1], graph))
     return {name} | {node.output[0] for node in copies}

@@ -28,8 +28,8 @@ OTHER_RANDOM_OPS = ("Multinomial", "Bernoulli")
 
 
 def find_randoms(model: onnx.ModelProto) -> list[RandomOp]:
-    """Return every random tensor that reaches an output. Raises UnsupportedGraph if one is in a
-    subgraph or of another kind, and so cannot become an input."""
+    """Return every random tensor that reaches an output. Raises UnsupportedGraph if a
+    random operator is in a subgraph or in OTHER_RANDOM_OPS."""
     found = []
     for node in ancestors(model.graph, [o.name for o in model.graph.output])[0]:
         if node.op_type in OTHER_RANDOM_OPS or _hidden(node):
@@ -62,8 +62,8 @@ def randoms_to_inputs(
 
 
 def draw_from_table(model: onnx.ModelProto, op: RandomOp, shape: list[LinearDim]) -> bool:
-    """Replace the input of a random tensor by an input of row numbers of a stored table. Returns
-    whether the tensor's shape allows that."""
+    """Replace the random input `op` by an input of row indices into a stored table. Returns False,
+    with the model unchanged, if there is no such input or its shape has no row layout."""
     layout = RowLayout.of(shape)
     fed = next((i for i in model.graph.input if i.name == op.name), None)
     if fed is None or layout is None:
@@ -74,7 +74,7 @@ def draw_from_table(model: onnx.ModelProto, op: RandomOp, shape: list[LinearDim]
     model.graph.input.append(value_info(op.rows, TensorProto.INT64, 2 if by_steps else 3))
     graph = EditableGraph(model)
     new = graph.new(op.name)
-    # Gathered rows are [rows, time, width] if by steps, else [rows, width, time] of mel frames.
+    # [rows, time, width] if a table row is a step; [rows, width, time] if it is a mel frame
     table = new.stored("table", layout.table(op).astype(kind))
     rows = new.add("Gather", [table, op.rows], "gathered", axis=0)
     if not by_steps:

@@ -1,9 +1,9 @@
 """Cuts a decoder at its mel into flow and vocoder, and a flow into encoder and estimator.
 
-The mel is the tensor that feeds the vocoder's first two convolutions. They are recognised by the
-shapes of their weights, because names differ between exporters. The estimator is everything that
-depends on the noise; the encoder is the rest. The estimator's attention accepts cached keys and
-values of the prompt, so that the prompt is not computed again.
+The mel is the tensor that feeds the first convolutions of the vocoder and of its pitch predictor,
+which are recognised by the shapes of their weights, because names differ between exporters.
+The estimator is everything that depends on the noise; the encoder is the rest. The estimator's
+attention accepts cached keys and values of the prompt, so that the prompt is not computed again.
 """
 
 import math
@@ -36,17 +36,15 @@ CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
 """Convolution operators and the index of their weight input."""
 PASSING = ("Cast", "Identity", "Pad", "Squeeze", "Unsqueeze")
 QUANTIZING = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
-"""Further operators that may stand between the mel and a convolution."""
+"""PASSING and QUANTIZING: operators that may stand between the mel and a convolution."""
 PROBES = (ProbeLength(5, 6), ProbeLength(5, 9), ProbeLength(8, 6), ProbeLength(9, 8))
-"""Lengths of the probe runs: three determine a shape, one checks it. Small, since each costs a run
+"""Lengths of the probe runs: three determine a shape, one checks it. Short, since each costs a run
 of the decoder."""
 
 
 def fit_dims(seen: Mapping[ProbeLength, tuple[int, ...]]) -> list[LinearDim]:
     """Return a tensor's shape as a function of the length, from its shapes in the runs of PROBES.
-
-    Raises UnsupportedGraph if the shape is not linear in the length.
-    """
+    Raises UnsupportedGraph if the shape is not linear in the length."""
     base, longer, prompted, check = (seen[p] for p in PROBES)
     if len({len(shape) for shape in seen.values()}) != 1:
         raise UnsupportedGraph("a tensor's rank depends on its length")
@@ -62,10 +60,8 @@ def fit_dims(seen: Mapping[ProbeLength, tuple[int, ...]]) -> list[LinearDim]:
 
 
 def find_mel(model: onnx.ModelProto) -> str:
-    """Return the tensor that feeds both first convolutions of the vocoder.
-
-    Raises UnsupportedGraph if there is none.
-    """
+    """Return the tensor that feeds the first convolutions of the vocoder and its pitch predictor.
+    Raises UnsupportedGraph if there is none."""
     graph, dims = EditableGraph(model), _weight_dims(model)
     chains: dict[int, list[list[str]]] = {}  # by the taps of convolutions over mel bands
     for node in graph.of_type(*CONVOLUTIONS):
@@ -92,9 +88,8 @@ def _weight_dims(model: onnx.ModelProto) -> dict[str, list[int]]:
             dims[node.output[0]] = list(node.attribute[0].t.dims)
         elif node.input and all(name in dims for name in inputs_of(node)):
             widest = max((dims[n] for n in inputs_of(node)), key=math.prod)
-            dims |= dict.fromkeys(
-                node.output, widest
-            )  # weight norm uses elementwise operators and reductions
+            # Weight normalisation uses only elementwise operators and reductions.
+            dims |= dict.fromkeys(node.output, widest)
     return dims
 
 
@@ -118,8 +113,8 @@ def split_for_prompt_kv(
     """Split a flow into encoder and estimator, and return both with the interface between them.
 
     `noise` names the random inputs; `widths` are the widths of keys and values. The estimator has
-    an input `past_input(name)` for each key and value, and outputs them besides the mel. Returns
-    None if an attention is not in the form that can use cached keys and values.
+    an input `past_input(name)` for each key and value, and outputs these besides the mel. Returns
+    None if an attention has another form, or a size does not follow from the length.
     """
     flow = remove_dead_nodes(flow)
     graph, noisy, nodes = EditableGraph(flow), set(noise), []

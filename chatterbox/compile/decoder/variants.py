@@ -46,7 +46,7 @@ from chatterbox.runtime.decoder.s3gen_decoder import StreamSettings
 from chatterbox.runtime.decoder.stream_inputs import PhaseInputs, Place
 
 PROOF_CODES = 25
-"""Codes (1 s) decoded after a prompt to compare a cached prompt with a decoded one."""
+"""Codes (1 s) decoded after a prompt to compare a cached prompt with a decoded prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +94,14 @@ class VariantBuilder:
         return FlowVariant(graphs, f"flow {label}{self._figure(proven)}")
 
     def _with_noise_tables(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """Change `model` on a GPU so that it looks its noise up in stored tables."""
+        """Return `model`; on a GPU it is changed to look its noise up in stored tables."""
         if self._settings.on_gpu:
             for op, shape in draws_in(model, self._facts).items():
                 draw_from_table(model, op, shape)
         return model
 
     def _figure(self, proven: str) -> str:
-        """Return the proof's result for a note on a GPU, where results are not equal to
-        rounding."""
+        """Return the proof's result for a note; "" on a CPU, where only rounding may differ."""
         return f" ({proven})" if self._settings.on_gpu else ""
 
     def _must_equal(self, part: onnx.ModelProto, output: str) -> str:

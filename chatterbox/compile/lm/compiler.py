@@ -49,15 +49,15 @@ HALF_PRECISIONS = ("fp16", "q4f16")  # stock graphs that round to fp16 after eac
 
 EXACT_TOLERANCE = {"fp32": 3e-4, "fp16": 2e-2}
 """Largest deviation of any logit, in standard deviations of the stock logits, when both graphs
-compute as exactly as they can, by the coarser type of the two. Measured at full size: 1e-5 and
-4e-3. The smallest possible mistake, the other form of GELU, causes 5e-4 in two layers."""
+compute without int8 rounding; by the coarser float type of the two. Measured at full size: 1e-5 and
+4e-3. The smallest mistake possible, the other form of GELU, causes 5e-4 in two layers."""
 SERVED_TOLERANCE = {"float": 0.3, "int8": 0.5}
 """Largest deviation as served, by the type of the cache. Measured at full size: 0.06 from rounding
 the inputs of products to int8, and 0.12 with an int8 cache as well."""
 SPOKEN_MEAN_TOLERANCE, SPOKEN_WORST_TOLERANCE = 0.005, 0.2
-"""Largest divergence, in nats, from an int8 cache while speaking a sentence: on average, and at a
+"""Largest divergence, in nats, that an int8 cache may cause in a sentence: on average, and at a
 single code. Measured at full size with random weights: 2e-4 both, against 0.04 from q4 weights. The
-embedded model, which has sharp attention, has 8 and 57 and keeps a float cache."""
+embedded model, whose attention is sharp, reaches 8 and 57 and keeps a float cache."""
 DEFAULT_SENTENCE_IDS = 40  # length of a random sentence, if none is given
 
 
@@ -73,7 +73,7 @@ class Embedding:
     tokens: int  # number of speech tokens, which start at 0
     stop: frozenset[int]  # tokens that end speech
     end_id: int = 0  # id that ends a text
-    path: Path | None = None  # of its graph, if it has one
+    path: Path | None = None  # of the embedding graph, if there is one
 
 
 def compile_lm(
@@ -92,8 +92,7 @@ def compile_lm(
 
     The proof runs on rows of `embedding` (random rows if None) and speaks `sentence`, text ids with
     end tokens (random ids if None). `angles` are the rotary angles, used if the graph stores none.
-    Returns NotCompiled with the reason, instead of raising, if a file is unsuitable or the disk is
-    full.
+    Returns NotCompiled with the reason, instead of raising, if compiling fails.
     """
     options = options or default_options(settings.device, precision)
     try:

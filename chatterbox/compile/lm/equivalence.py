@@ -39,7 +39,7 @@ SINGLE_STEPS = [1, 2]  # piece ends for the stock graph: two single steps, then 
 EXACT_STEPS = 2  # steps compared without int8 rounding, which are slow
 SLOTS = 4
 ROWS = {0: (7, 5), 3: (4, 11)}
-"""Slot → numbers of conditioning rows and text ids: different lengths, with free slots between."""
+"""Slot → numbers of conditioning rows and text ids: different lengths, free slots between them."""
 CAPACITY = 48
 EMBEDDING_TRIALS, EMBEDDING_TRIAL_IDS, EMBEDDING_TOLERANCE = 4, 9, 1e-6
 
@@ -59,7 +59,6 @@ class TableEmbedder:
 
 
 def random_embedder(hidden: int) -> TableEmbedder:
-    """Return an embedder with random rows."""
     rng = np.random.default_rng(0)
     return TableEmbedder(rng.standard_normal((TABLE_ROWS, hidden), np.float32))
 
@@ -75,7 +74,7 @@ def sampled_embedder(embed: Embedder, tokens: int) -> TableEmbedder:
 
 class StockRow:
     """Runs one row on the stock graph, as the model card's loop does. `columns` are the ranges
-    (start, end) of logits to return; all if there are none."""
+    (start, end) of logits to return; all if empty."""
 
     def __init__(
         self, session: ort.InferenceSession, columns: Sequence[tuple[int, int]] = ()
@@ -123,7 +122,7 @@ class Trial:
     """Random rows and their logits from the stock graph."""
 
     embed: Embedder
-    prompts: list[PrefixedPrompt]  # one for each of ROWS
+    prompts: list[PrefixedPrompt]  # one per slot in ROWS
     codes: I64  # [rows, STEPS]
     logits: F32  # [rows, 1 + STEPS, vocab]: after the prefill and after each step
 
@@ -131,9 +130,9 @@ class Trial:
 def stock_trial(
     source: Path, embed: Embedder, threads: int, columns: Sequence[tuple[int, int]] = ()
 ) -> Trial:
-    """Run the rows one by one on the stock graph, on the CPU. Only SINGLE_STEPS are single steps:
-    the stock graph returns the logits of every position of a longer piece, and without int8
-    rounding an 8-bit graph takes a second for each call."""
+    """Run the rows one by one on the stock graph, on the CPU. After
+    SINGLE_STEPS, all steps share one call: the stock graph returns the logits of every position,
+    and without int8 rounding each call of an 8-bit graph takes a second."""
     session = exact_session(source, threads)
     rng = np.random.default_rng(1)
     prompts = [
@@ -206,11 +205,11 @@ def compare(expected: F32, actual: F32) -> Deviation:
 
 
 def host_embedder(path: Path, session: Embedder, vocab: int, end_id: int) -> HostEmbedder | None:
-    """Return an embedder on the tables of the embedding graph at `path`, or None unless it gives
-    the same rows as `session` on that graph.
+    """Return an embedder on the tables of the embedding graph at `path`, or None if its rows differ
+    from those of `session`, which runs that graph.
 
-    `vocab` is the number of rows of the speech table. The code that stands for the end of a text is
-    found by comparing rows.
+    `vocab` is the number of rows of the speech table. The start code, as which the end of a text is
+    read, is found by comparing rows.
     """
     graph = PublishedGraph(path)
     tables = [t for node in graph.of_type(*GATHER) if (t := graph.table_of(node)) is not None]

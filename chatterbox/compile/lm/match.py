@@ -91,7 +91,7 @@ def _layer(graph: PublishedGraph, index: int, linears: list[list[LinearNode]]) -
 def _query_key_value(graph: PublishedGraph, layer: int, linears: list[LinearNode]) -> Linear:
     if len(linears) == 1:
         return graph.with_bias(linears[0])
-    candidates: list[list[LinearNode]] = []  # of the key and of the value
+    candidates: list[list[LinearNode]] = []  # linears behind the key, and behind the value
     for kind in ("key", "value"):
         sources = graph.upstream(f"present.{layer}.{kind}", graph.linears.keys())
         ids = {id(node) for node in sources}
@@ -123,8 +123,8 @@ def _joined(graph: PublishedGraph, layer: int, parts: list[LinearNode]) -> Linea
 def _activation(
     graph: PublishedGraph, ups: list[LinearNode], down: LinearNode
 ) -> tuple[Activation, list[LinearNode]]:
-    """Return the activation between the feed-forward's linears, and the gate: the linear under the
-    activation if there are two, else none."""
+    """Return the activation between the feed-forward's linears, and the gate: the linear that feeds
+    the activation if there are two, else an empty list."""
     up_ids = {id(up.node) for up in ups}
     for node in graph.upstream(down.node.input[0], up_ids):
         activation, attrs = ACTIVATIONS.get(node.op_type), attributes(node)

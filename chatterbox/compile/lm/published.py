@@ -52,7 +52,7 @@ class LinearNode:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """Quantised codes. `bits` is 0 if the stored type does not tell."""
+    """Quantised codes. `bits` is 0 if the stored type does not imply the number."""
 
     codes: Array  # uint8
     bits: int
@@ -87,8 +87,8 @@ class PublishedGraph(EditableGraph):
         return np.asarray(values[list(node.output).index(name)])
 
     def packed(self, name: str) -> Packed | None:
-        """Return quantised codes without unpacking 4-bit types, or None. Signed codes are shifted
-        to unsigned codes with the middle as zero."""
+        """Return quantised codes without unpacking 4-bit types, or None if `name` has none.
+        Signed codes are shifted to unsigned codes with the middle as zero."""
         tensor = self.stored.get(name)
         if tensor is None or tensor.data_type not in INT4_TYPES:
             codes = self.constant(name)
@@ -198,8 +198,8 @@ class PublishedGraph(EditableGraph):
         return consumers
 
     def norm_before(self, linear: LinearNode) -> Norm:
-        """Return the normalisation of a linear layer's input: an operator, one fused with a sum, or
-        spelled out as … × gamma + beta. Raises UnsupportedGraph if there is none."""
+        """Return the normalisation of a linear layer's input: one operator, possibly fused with
+        a sum, or several that end in … × gamma + beta. Raises UnsupportedGraph if there is none."""
         name = linear.node.input[0]
         beta: Array | None = None
         while (node := self.producer.get(name)) is not None:

@@ -26,7 +26,7 @@ class SideBySide:
         return self.parts[0].shape[0], sum(part.shape[1] for part in self.parts)
 
     def joined(self) -> Weight:
-        """Return the weights as one. Exact."""
+        """Concatenate the parts into one weight. Exact."""
         parts = self.parts
         if isinstance(parts[0], Dense):
             return Dense(np.concatenate([w.values for w in parts if isinstance(w, Dense)], axis=1))
@@ -49,7 +49,7 @@ class Linear:
 
     def outputs(self, ranges: Sequence[tuple[int, int]]) -> "Linear":
         """Return the layer with only the outputs in `ranges` (start, end), in this order; all if
-        there are none. Exact."""
+        `ranges` is empty. Exact."""
         if not ranges:
             return self
         weight, chosen = self.weight, np.concatenate([np.arange(*r) for r in ranges])

@@ -1,9 +1,8 @@
 """Writes the compiled graph of a transformer: one ONNX file and its weight file.
 
-Rows of any length share one step. The inputs `rows` and `active` map the n rows of a step to the r
-slots of the key-value cache that hold them. Everything but attention is computed for the n rows
-alone. Attention runs over the whole range of slots, idle slots included, and each slot reads and
-writes its own past in place.
+Rows of any length share one step. The inputs `rows` and `active` map the rows of a step to their
+slots in the key-value cache. Attention runs over the whole range of slots, idle slots included, and
+each slot reads and writes its own past in place. All other operators compute active rows only.
 """
 
 import json
@@ -34,7 +33,7 @@ INLINE_BYTES = 1024  # smaller tensors stay in the graph file
 OPSET = 17  # the first with LayerNormalization
 IR_VERSION = 9
 MAX_POSITIONS = 16384
-"""Stored rotary angles: more than the positions of a slot (`max_sequence_length`)."""
+"""Most positions of a compiled graph: more than a slot can have (`max_sequence_length`)."""
 TYPES = {"fp32": (TensorProto.FLOAT, np.float32), "fp16": (TensorProto.FLOAT16, np.float16)}
 
 
@@ -105,7 +104,7 @@ class _Writer:
         return self._norm(stream, self._node("Gather", [table, "position_ids"]), first, "0.norm_1")
 
     def _look_up(self, table: Array | BlockQuantized) -> str:
-        """Look ids up in the table, which keeps its precision: only the rows read are widened."""
+        """Look ids up in the table, which is never widened: only the rows read are."""
         if not isinstance(table, BlockQuantized):
             if self._kind == np.float16:
                 table = table.astype(np.float16, copy=False)
