@@ -1,6 +1,6 @@
-"""Admission control: the server's phase, quotas per API key, places, and memory for bodies.
+"""Admission control: the server's phase, quotas per API key, places, and bytes of request bodies.
 
-Without API keys, clients are not told apart, and only the totals are limited.
+A place lets one request run. Without API keys, only the totals over all clients are limited.
 """
 
 import asyncio
@@ -29,17 +29,17 @@ from chatterbox.server.model_pool import ModelPool
 Phase = Literal["loading", "ready", "draining", "dead"]
 
 READY_QUEUE_SHARE = 0.95
-"""Readiness fails when the queue is this full, so that a load balancer picks another server."""
+"""Share of a full queue at which readiness fails, so that a load balancer picks another server."""
 LOADING_RETRY_S = 2.0
 RESTART_RETRY_S = 10.0
 """Time for a supervisor to start the process again."""
 SHARE = 0.75
-"""Share of the places, sockets and bytes that one key may hold if there are several keys, so that
-the others find free ones at once."""
+"""Share of the places, sockets and bytes that one key may hold if there are several keys. The rest
+stays free for the other keys."""
 REFUSAL_DELAY_S = 1.0
 """Delay before a client that retries too early is refused again; also the shortest Retry-After."""
 MAX_DELAYED_REFUSALS = 64
-"""Limit for each key: delayed refusals hold connections. Above it, refusals are immediate."""
+"""Limit per key, as delayed refusals hold connections. Above it, refusals are immediate."""
 BYTES_RETRY_S = 2.0
 _WORDS = {
     "requests": "running requests",
@@ -50,7 +50,7 @@ _WORDS = {
 
 
 class Lifecycle:
-    """Phase of the server's life. One per server. Draining never ends."""
+    """Phase of the server's life. One per server. A draining server never becomes ready again."""
 
     def __init__(self, engine: TTSEngine | ModelPool) -> None:
         self._engine = engine
@@ -129,7 +129,8 @@ class KeyQuotas:
         self._delayed_refusals: Counter[int] = Counter()
 
     async def check(self, **amounts: int) -> None:
-        """Raises KeyLimit where `reserve` would, and OriginForbidden for a page of another site.
+        """Raises KeyLimit if the amounts would exceed the current key's limits, and OriginForbidden
+        for a page of another site.
 
         A key that holds nothing is never refused: a text longer than the limit would otherwise
         never be accepted.
@@ -164,8 +165,8 @@ class KeyQuotas:
             held.subtract(amounts)
 
     async def _delay_refusal(self, key: int, retry_after_s: float) -> None:
-        """Wait REFUSAL_DELAY_S if the client retries before its Retry-After: a flood of refusals
-        slows other clients too."""
+        """Wait REFUSAL_DELAY_S if the client retries before its Retry-After has passed: a flood of
+        refusals slows other clients too."""
         now = asyncio.get_running_loop().time()
         is_early = now < self._retry_at.get(key, 0.0)
         self._retry_at[key] = now + retry_after_s
@@ -197,8 +198,8 @@ class ByteBudget:
 
     @contextmanager
     def reservation(self) -> Iterator[Take]:
-        """Yield a function that reserves bytes for one request until the context ends. The only
-        request that holds any is never refused."""
+        """Yield a function that reserves bytes for one request until the context ends. While no
+        other request holds bytes under a limit, that limit does not apply."""
         key, request_bytes = current_key.get(), 0
 
         def take(count: int) -> None:
@@ -246,14 +247,14 @@ class AdmissionControl:
             config.body_memory_mb, Overloaded, "Too many requests are being received"
         )
         self.disk = budget(
-            config.upload_disk_mb, StorageFull, "Other uploads take all the room there is"
+            config.upload_disk_mb, StorageFull, "Other uploads fill the space for uploads"
         )
         self._upload_places = places.half()
         self._wait_s = config.first_audio_timeout_s
 
     async def check_capacity(self) -> None:
-        """Refuse a request before its body is read, which costs next to nothing. Raises NotReady,
-        Draining, EngineDead, KeyLimit, and Overloaded if the queue is full."""
+        """Refuse a request before its body is read. Raises NotReady, Draining, EngineDead,
+        KeyLimit, OriginForbidden, and Overloaded if the queue is full."""
         self.lifecycle.check_open()
         places = self.places
         if places.active >= places.capacity and places.queued >= places.queue_capacity:
@@ -266,15 +267,15 @@ class AdmissionControl:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """Hold a place for work other than speech, such as encoding a voice. Raises KeyLimit,
-        Overloaded, Draining and DeadlineExceeded."""
+        OriginForbidden, Overloaded, Draining and DeadlineExceeded."""
         async with self.quotas.reserve(requests=1), self.places.permit(timeout_s=self._wait_s):
             yield
 
     @asynccontextmanager
     async def upload_place(self) -> AsyncIterator[None]:
-        """Hold a place for receiving a file, from its first byte until it has been read. There are
-        half as many as places, so that uploads leave half of the server to speech (FAULTS F98).
-        Raises as `place` does."""
+        """Hold an upload place, from a file's first byte until the file has been read. There are
+        half as many upload places as places, so that uploads leave half of the server to speech
+        (FAULTS F98). Raises as `place` does."""
         async with (
             self.quotas.reserve(uploads=1),
             self._upload_places.permit(timeout_s=self._wait_s),

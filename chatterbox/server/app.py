@@ -29,7 +29,7 @@ READABLE = (
     "Retry-After, X-Audio-Duration, X-Generation-Time, X-Ignored-Params, X-Request-ID, X-RTF, "
     "X-Sample-Rate, X-Seed, X-Unknown-Tags, X-Tokens-Generated"
 )
-"""Response headers that pages of the sites in `cors_origins` may read."""
+"""Response headers that pages of sites in `cors_origins` may read."""
 
 
 class App(FastAPI):
@@ -59,8 +59,8 @@ def create_app(
     app = App(
         title="Chatterbox Server",
         version=__version__,
-        description="Text and a few seconds of a voice in, that voice speaking out.",
-        docs_url=None,  # it loads scripts from another host; `page/` has our own
+        description="Text-to-speech with voices cloned from a few seconds of audio.",
+        docs_url=None,  # FastAPI's page loads scripts from another host; `page/` has its own
         redoc_url=None,
         redirect_slashes=False,
     )

@@ -1,11 +1,11 @@
 """API keys, and protection against requests made by pages of other sites. Pure ASGI middleware.
 
-Every path needs a key, whether it exists or not, unless it is public (`is_public`). Keys travel in
-headers, never in URLs, which are logged.
+If keys are configured, every request needs a key, even for a path that does not exist, unless it is
+public (`is_public`). Keys travel in headers, never in URLs, which proxies log.
 
-A page that a user visits can make their browser call a server on their machine: from the page's own
-site, or under a host name of its own (DNS rebinding). Browsers mark such requests; programs do not.
-The sites named in `cors_origins` may call and read.
+A web page can make its visitor's browser call a server on the visitor's machine, either across
+sites or through a host name that resolves to that machine (DNS rebinding). Browsers mark these
+requests; other programs send no marks. Sites in `cors_origins` may call and read.
 """
 
 import hashlib
@@ -31,18 +31,18 @@ from chatterbox.errors import (
 from chatterbox.server.request_log import PEER, PROBES, RESOURCE_POLICY, refuse
 
 MAX_FAILURES = 20
-"""Wrong keys accepted from one address, or with one beginning, within the window; 429 above it
+"""Wrong keys allowed within WINDOW_S from one address or with the same beginning; 429 above it
 (FAULTS F72, F103)."""
 WINDOW_S = 60.0
 MAX_COUNTED = 4096
-"""Limit for the addresses and key beginnings counted; the least recent is forgotten."""
+"""Limit for the addresses and key beginnings counted; above it, the least recent is dropped."""
 IPV6_PREFIX = 64
 """IPv6 addresses are counted by this prefix: one customer's network."""
 MAX_ADDRESS_CHARS = 45
 """Length of the longest IPv6 address. A proxy may pass on any text as an address."""
 BEGINNING_BYTES = 8
-"""Bytes of a key that are counted: a client that knows the beginning and guesses the rest may have
-many addresses."""
+"""Length of a key's beginning. Counting by it slows a client that knows the beginning and guesses
+the rest from many addresses."""
 
 
 class LoginThrottle:
@@ -56,11 +56,11 @@ class LoginThrottle:
         return len(self._counts)
 
     def note_wrong(self, addresses: Iterable[str], key: bytes) -> None:
-        """Count a wrong key. `addresses` are the client's, as a proxy reports it, and the
-        connection's own, which a client cannot choose.
+        """Count a wrong key. `addresses` are the client's address as a proxy reports it, and the
+        connection's remote address, which a client cannot choose.
 
-        Raises TooManyAttempts if too many keys were wrong. Not called for right keys: a client
-        that has one is never locked out, however many wrong ones come from its address.
+        Raises TooManyAttempts if too many keys were wrong. Valid keys are never passed here, so
+        clients with a valid key are never locked out.
         """
         now = self._now()
         beginning = hashlib.sha256(key[:BEGINNING_BYTES]).hexdigest()
@@ -103,7 +103,7 @@ SUBPROTOCOL = b"openai-insecure-api-key."
 WebSocket can set no header."""
 PAGE_FILES = "/page/"
 PAGES = ("/", "/docs")
-"""Public for browsers, which can send no key when a URL is opened. The page asks for the key."""
+"""Public for browsers, which cannot send a key when they open a URL. The page asks for the key."""
 
 current_key: ContextVar[int | None] = ContextVar("current_key", default=None)
 """Number of the API key that the current request or socket uses. None: no key is configured."""
@@ -150,7 +150,7 @@ def offered_keys(headers: Iterable[tuple[bytes, bytes]]) -> set[bytes]:
 
 
 def is_public(scope: Scope) -> bool:
-    """Return whether a request needs no key: probes, and the page's own files, which say nothing
+    """Return whether a request needs no key: probes, and the web page's files, which reveal nothing
     about this server."""
     if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
         return False
@@ -187,7 +187,7 @@ class Auth:
         if not (offered := offered_keys(scope["headers"])):
             raise InvalidApiKey("An API key is required: send it as 'Authorization: Bearer KEY'.")
         key = min(offered)
-        # Two different keys are refused: a proxy in front may have checked the other one.
+        # Two different keys are refused: a proxy may have checked only one of them.
         number = self._keyring.find(key) if len(offered) == 1 else None
         if number is None:
             addresses = (scope.get("client"), scope.get("state", {}).get(PEER))
@@ -199,8 +199,8 @@ class Auth:
 _AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([\w.-]+?))\.?(?::\d{0,5})?", re.ASCII)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods allowed to pages of other sites: they change nothing, and the browser hides the response
-from the page. Requests that take a place are refused all the same (`KeyQuotas`): a page could play
-any text, and keep the server busy."""
+from the page. Requests that take a place are still refused (`KeyQuotas.check`): a page could
+otherwise play any text and keep the server busy."""
 ANY = "*"
 
 foreign_page: ContextVar[bool] = ContextVar("foreign_page", default=False)
@@ -211,7 +211,7 @@ def refuse_foreign_page() -> None:
     """Raises OriginForbidden if a page of another site makes the current request."""
     if foreign_page.get():
         raise OriginForbidden(
-            "Pages of other sites may not do this; the setting 'cors_origins' lists those that may."
+            "Pages of other sites may not do this; add the site to the setting 'cors_origins'."
         )
 
 
@@ -232,8 +232,7 @@ class OriginGuard:
     def __init__(self, app: ASGIApp, config: ServerConfig) -> None:
         self._app = app
         self._names = split_list(config.allowed_hosts)
-        # DNS rebinding reaches every server that the browser can reach. On a public address the
-        # server's names are unknown, unless they are configured.
+        # On a public address, any name is accepted unless names are configured.
         self._allows_any_name = ANY in self._names or not (self._names or config.is_local)
         self._names |= {config.host.lower()}
         self._origins = split_list(config.cors_origins)
@@ -260,7 +259,7 @@ class OriginGuard:
         host = headers.get("host")  # only HTTP/1.0 may omit it, which no browser sends
         if host is not None and not self._is_our_name(host_of(host)):
             raise HostForbidden(
-                "This server does not have that name; the setting 'allowed_hosts' lists its names."
+                "This server does not have that name; add it to the setting 'allowed_hosts'."
             )
         if scope["type"] != "http" or scope["method"] not in _SAFE_METHODS:
             refuse_foreign_page()
@@ -280,8 +279,8 @@ class OriginGuard:
 
 
 def _is_foreign(headers: Headers) -> bool:
-    """Return whether a page other than our own makes the request. Media elements send no `Origin`,
-    but browsers send `Sec-Fetch-Site`, which is right even if a proxy changes our name."""
+    """Return whether a page of another site makes the request. Media elements send no `Origin`, but
+    browsers send `Sec-Fetch-Site`, which stays correct if a proxy changes the host name."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site in ("same-origin", "cross-site") or origin is None:
         return site == "cross-site"

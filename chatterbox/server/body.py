@@ -37,20 +37,19 @@ from chatterbox.server.request_log import TINY_CHUNKS
 
 T = TypeVar("T")
 STALL_S = 30.0
-"""How far a body may fall behind MIN_BYTES_PER_S, and so the longest pause; 408 above it (FAULTS
+"""Time that a body may fall behind MIN_BYTES_PER_S, and so the longest pause; 408 above it (FAULTS
 F52)."""
 MIN_BYTES_PER_S = 16 * 1024
-"""Required upload speed: that of a line fast enough to listen to MP3. Bytes that come early give no
-credit, so a body that is held back ends within STALL_S, whatever its size (FAULTS F99)."""
+"""Required upload speed, which any connection that can stream MP3 exceeds. Early bytes earn no
+credit, so a body that stalls fails within STALL_S, whatever its size (FAULTS F99)."""
 MULTIPART_SLACK_BYTES = 64 * 1024
 """Allowance beside a file for boundaries, part headers and other fields."""
 ESCAPED_CHAR_BYTES = 12
 """Longest encoding of one character: a pair of JSON's `\\uXXXX` escapes."""
 MAX_JSON_FIELDS = 256
-"""Limit for the fields of a JSON object. Clients of other servers send some dozens that mean
-nothing here."""
+"""Limit for the fields of a JSON object. Clients of other servers send dozens of unused fields."""
 LENGTH_DIGITS = 18
-"""A Content-Length with more digits is too large, whatever its value."""
+"""A Content-Length with more digits is refused without being converted to a number."""
 INLINE_BYTES = 16 * 1024
 """Longer bodies are parsed in a thread: the worst body of this size takes 2 ms."""
 _PARSING = threading.Lock()
@@ -62,7 +61,7 @@ MULTIPART = "multipart/form-data"
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """The most bytes of all fields together, and the file field that a call accepts."""
+    """Limit for the bytes of all fields together, and the file field that a call accepts."""
 
     fields_bytes: int
     file: FileField | None = None
@@ -169,7 +168,7 @@ async def _chunks(request: Request, limit_bytes: int) -> AsyncGenerator[bytes, N
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise BodyTimeout("The body comes too slowly, or not at all.") from None
+                raise BodyTimeout("The body arrives too slowly.") from None
             except ClientDisconnect:
                 raise Cancelled("The client left while sending.") from None
             received += len(chunk)
@@ -179,7 +178,7 @@ async def _chunks(request: Request, limit_bytes: int) -> AsyncGenerator[bytes, N
                 raise InvalidHttp("The body's chunks are too small.")
             came_at = now()
             yield chunk
-            our_s = now() - came_at  # waiting for a place or the disk is not the client's fault
+            our_s = now() - came_at  # waits for a place or the disk do not count against the client
             late_at = min(late_at + len(chunk) / MIN_BYTES_PER_S, came_at + STALL_S) + our_s
 
 
@@ -193,8 +192,8 @@ async def _read_all(request: Request, limit_bytes: int, take: Take) -> bytes:
 
 
 async def _parse(parse: Callable[..., dict[str, Any]], data: bytes, *args: str) -> dict[str, Any]:
-    """Run `parse`, in a thread if the data is large. Only one thread parses at a time: each would
-    take the interpreter's lock from the event loop in turn."""
+    """Run `parse`, in a thread if the data is large. Only one thread parses at a time: several
+    would delay the event loop, which shares the interpreter's lock with them."""
     if len(data) <= INLINE_BYTES:
         return parse(data, *args)
 
@@ -226,7 +225,7 @@ def _parse_json(data: bytes) -> dict[str, Any]:
 
 
 def _parse_form(data: bytes, charset: str) -> dict[str, Any]:
-    """Starlette's own parser would read raw UTF-8, as sent by `curl -d`, as Latin-1."""
+    """Parse a form. Starlette's parser would read raw UTF-8, as sent by `curl -d`, as Latin-1."""
     try:
         pairs = parse_qsl(
             data.decode(charset),
@@ -265,7 +264,7 @@ async def _read_multipart(
 
 
 def _check_unique(names: Iterable[str]) -> None:
-    """Raises InvalidValue for a name that comes twice."""
+    """Raises InvalidValue for a repeated name."""
     seen = set()
     for name in names:
         if name in seen:

@@ -34,7 +34,7 @@ class Services:
     speech: SpeechService
     voices: VoiceService
     sockets: SocketServer
-    on_request_end: OnRequestEnd  # also for each utterance spoken on a socket
+    on_request_end: OnRequestEnd  # called for each request and each utterance on a socket
 
     @property
     def engine(self) -> TTSEngine:
@@ -64,16 +64,16 @@ class Dialect:
     add_routes: Callable[[APIRouter, Services], None] | None = None
     """Adds HTTP routes and WebSockets."""
     tag: str | None = None
-    """Heading of its calls in `/docs`."""
+    """Heading of the dialect's calls in `/docs`."""
     paths: tuple[str, ...] = ()
-    """Paths whose errors, and those of all paths below, have `error_shape`."""
+    """Paths that, with all paths below them, send errors in `error_shape`."""
     error_shape: ErrorShape = native_shape
     read_tts_json: Callable[[Services, Body], SpeechPlan | None] | None = None
     """Reads this dialect's own JSON sent to the native `POST /tts`. Returns None for other JSON."""
     conversations: Mapping[str, Conversation] = field(default_factory=dict)
     """Path → description of the WebSocket's messages, for the reference."""
     listener: Callable[[Services, Bind], PortListener | None] | None = None
-    """Makes the listener on an own port, or returns None if that is off. Raises ConfigError."""
+    """Returns the listener on the dialect's own port, or None if disabled. Raises ConfigError."""
 
 
 def error_shapes(dialects: Sequence[Dialect]) -> Callable[[str], ErrorShape]:

@@ -61,7 +61,7 @@ class Wait(Enum):
 
 
 WaitState = tuple[Wait | None, object]
-"""What a connection waits for, and a token for the current request. None: nothing with a limit."""
+"""What a connection waits for (None: nothing with a limit), and a token for the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,9 @@ class Connection(Protocol):
 class ConnectionLimiter:
     """Limits the number of connections and how long each may wait.
 
-    One sweep a second checks all connections, in place of a timer for each. One per server; used
-    only from the event loop. `on_refusal` gets the records of requests refused while their head was
-    read.
+    A sweep each second checks all connections, instead of a timer per connection. One per server;
+    used only from the event loop. `on_refusal` is called with the record of each request that is
+    refused while its head is read.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class ConnectionLimiter:
         self.timeouts = Timeouts()
         self._limit = limit
         self._now = now
-        self._states: dict[Connection, tuple[WaitState, float]] = {}  # state, and since when
+        self._states: dict[Connection, tuple[WaitState, float]] = {}  # state, time it began
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -108,7 +108,7 @@ class ConnectionLimiter:
 
     @property
     def is_over_limit(self) -> bool:
-        """Whether there are more connections than allowed. A new one then gets only PROBES."""
+        """Whether there are more connections than allowed. New ones are then served only PROBES."""
         return len(self) > self._limit
 
     @property
@@ -117,12 +117,12 @@ class ConnectionLimiter:
         return [each for each in self._states if each.wait_state()[0] is Wait.HEAD]
 
     def add(self, connection: Connection) -> None:
-        """Register a connection. Above the limit, close the one that has been idle for longest."""
+        """Register a connection. Above the limit, close the connection idle for longest."""
         self._states[connection] = (connection.wait_state(), self._now())
         if self._timer is None:
             self._schedule_sweep()
         idle = self.idle_connections if self.is_over_limit else []
-        if len(idle) > 1:  # else only the new one is idle
+        if len(idle) > 1:  # otherwise only the new connection is idle
             oldest = min(idle, key=lambda each: self._states[each][1])
             oldest.time_out(Wait.HEAD)
             self.remove(oldest)
@@ -161,9 +161,9 @@ class HttpConfig(uvicorn.Config):
 
 
 class _StrictConnection(h11.Connection):
-    """h11's parser, which also refuses request heads that RFC 9112 allows but that can be read in
-    two ways: lines ended by LF alone, folded lines, repeated lengths. A proxy in front may read
-    them otherwise, and see a second request behind them (FAULTS F54, F104)."""
+    """h11's parser, which also refuses ambiguous request heads that RFC 9112 allows: lines ended by
+    LF alone, folded lines, repeated lengths. A proxy may parse them differently, and see a second
+    request after them (FAULTS F54, F104)."""
 
     def next_event(self) -> Any:
         if self.their_state is h11.IDLE:
@@ -187,7 +187,7 @@ class HttpProtocol(H11Protocol):
         self._limiter = config.limiter
         self._is_discarding = False  # further data is not parsed
         self._discarded_tail = b""
-        self._framing_bytes = 0  # of the counted request's body, less its content
+        self._framing_bytes = 0  # framing minus content of the counted request's body
         self._counted_cycle: object = None
 
     def wait_state(self) -> WaitState:
@@ -272,12 +272,12 @@ class HttpProtocol(H11Protocol):
         if self._framing_bytes > CHUNK_OVERHEAD_BYTES:
             self._is_discarding = True
             scope: Scope = self.scope  # type: ignore[assignment]  # it is a dict
-            scope[TINY_CHUNKS] = True  # `body.py` answers
+            scope[TINY_CHUNKS] = True  # `body.py` sends the error
             self.cycle.message_event.set()
 
     def _discard(self, data: bytes) -> None:
-        """Drop the rest of a chunked body unparsed, and close once the response is complete and the
-        last chunk has come: a client may send its whole body before it reads."""
+        """Drop the rest of a chunked body unparsed. Close once the response is complete and the
+        last chunk has arrived: a client may send its whole body before it reads."""
         self._unset_keepalive_if_required()  # the limiter has its own timeout
         self._discarded_tail = (self._discarded_tail + data[-len(LAST_CHUNK) :])[-len(LAST_CHUNK) :]
         if self._discarded_tail == LAST_CHUNK and self.conn.our_state is h11.DONE:
@@ -309,6 +309,6 @@ class HttpProtocol(H11Protocol):
 
 def _fits_websockets(headers: Sequence[tuple[bytes, bytes]], target: bytes) -> bool:
     """Return whether the websockets library, which parses the handshake again, will accept its
-    size. The library closes without a response if it does not."""
+    size. The library closes larger handshakes without a response."""
     longest = max(len(target), *(len(name) + len(value) for name, value in headers))
     return longest + LINE_SLACK_BYTES < MAX_LINE_LENGTH and len(headers) <= MAX_NUM_HEADERS

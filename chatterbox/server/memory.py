@@ -16,8 +16,8 @@ STATM = Path("/proc/self/statm")
 
 
 def used_bytes(config: TTSConfig) -> int:
-    """Return used bytes where the model's weights are: on the GPU by all processes, else by this
-    process on the host. 0 if the system does not report it."""
+    """Return the memory used on the model's device: on a GPU by all processes, on the host by this
+    process. 0 if the system does not report it."""
     if (device := _gpu(config)) is not None:
         free, whole = cudart.memory(device)
         return whole - free
@@ -60,8 +60,8 @@ _C = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def trim() -> None:
-    """Return free pages in the middle of the heaps to the system (malloc_trim(3)). glibc by itself
-    returns only their ends, so that holes accumulate. Does nothing with other C libraries."""
+    """Return free pages in the middle of the heaps to the system (malloc_trim(3)). glibc otherwise
+    returns only the heaps' ends. Does nothing with other C libraries."""
     if (malloc_trim := getattr(_C, "malloc_trim", None)) is not None:
         malloc_trim(ctypes.c_size_t(0))
 
@@ -72,9 +72,9 @@ M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # of mallopt(3)
 
 
 def map_large_blocks() -> None:
-    """Let glibc map each block of LARGE_BYTES or more by itself, so that it returns to the system
-    when freed, and keep smaller blocks in ARENAS heaps. With the defaults, 25 loads of two small
-    models left the process 145 MB larger."""
+    """Let glibc map each block of LARGE_BYTES or more separately, so that freeing the block returns
+    its memory to the system, and keep smaller blocks in ARENAS heaps. With the defaults, 25 loads
+    of two small models left the process 145 MB larger."""
     if (mallopt := getattr(_C, "mallopt", None)) is not None:
         for parameter, value in ((M_MMAP_THRESHOLD, LARGE_BYTES), (M_ARENA_MAX, ARENAS)):
             mallopt(ctypes.c_int(parameter), ctypes.c_int(value))

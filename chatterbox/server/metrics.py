@@ -241,11 +241,11 @@ class Metrics(Collector):
         return memory
 
     def _throughput(self) -> dict[str, float]:
-        """Return rates over the last minute, or since the start if that is shorter."""
+        """Return rates over the last minute, or since the start if more recent."""
         now = time.monotonic()
         recent = [audio_s for when, audio_s in self._finished if now - when <= RATE_WINDOW_S]
         window_s = max(min(RATE_WINDOW_S, now - self._started), 1e-9)
-        if len(recent) == RECENT_REQUESTS:  # older ones in the window are forgotten
+        if len(recent) == RECENT_REQUESTS:  # older requests in the window have been dropped
             window_s = max(now - self._finished[0][0], 1e-9)
         return {
             "window_s": round(window_s, 3),
@@ -277,7 +277,7 @@ def wants_prometheus(accept: str) -> bool:
 
 
 def _summary(record: AccessRecord) -> dict[str, Any]:
-    """Return a request's facts for the JSON; none of them is chosen by the client."""
+    """Return a request's entry in the JSON, without any value that the client chose."""
     report, sound_at = record.report, record.first_sound_at
     return {
         "route": record.route,
@@ -288,7 +288,7 @@ def _summary(record: AccessRecord) -> dict[str, Any]:
 
 
 def _measurements(record: AccessRecord) -> Iterator[tuple[str, float]]:
-    """Yield the known values of a speech request for `DISTRIBUTIONS`."""
+    """Yield a speech request's values for `DISTRIBUTIONS`, as far as they were measured."""
     if record.queued_at is not None and (record.placed_at is not None or record.outcome in GAVE_UP):
         yield "queue_s", (record.placed_at or time.monotonic()) - record.queued_at
     if record.first_sound_at is not None:
