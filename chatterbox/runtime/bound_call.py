@@ -29,7 +29,7 @@ KV_TYPES: dict[str, type[np.generic]] = {
     "tensor(int8)": np.int8,
 }
 IDS, EMBEDS = "input_ids", "embeds"
-"""Inputs of a graph at each position: an id, an embedding, or both, which the graph adds up."""
+"""Names of the inputs with ids and with embeddings. A graph with both adds up their embeddings."""
 Rows = NDArray[Any]
 """Input of a call: ids [active, new] or embeddings [active, new, hidden]."""
 TOTAL = "total_length"
@@ -58,7 +58,7 @@ class GraphShape:
     kv_type: type[np.generic]
     inputs: frozenset[str]
     width: int  # columns of the logits: `vocab`, then padding
-    prefill_rows: int = 1 << 20  # most positions of one call
+    prefill_rows: int = 1 << 20  # most positions of one prefill call
 
     @classmethod
     def of(cls, session: ort.InferenceSession) -> "GraphShape":
@@ -116,7 +116,7 @@ class GraphShape:
         return {name: field for name, field in fields.items() if name in self.inputs}
 
     def logits(self, slots: int, active: int, new: int) -> Fields:  # noqa: ARG002
-        """Return the output of a call other than the caches: logits of each last position."""
+        """Return the output of a call other than the caches: logits of each row's last position."""
         return {"logits": ((active, self.width), np.float32)}
 
 

@@ -91,8 +91,8 @@ class Memory:
     ) -> Buffer:
         """Allocate a tensor of zeros.
 
-        `session`: count the tensor towards this session's memory limit. Only before the session
-        captures its first CUDA graph: the scratch memory of its graphs is in the same allocator.
+        `session`: count the tensor towards this session's memory limit. Allowed only until the
+        session captures a CUDA graph: its graphs' scratch memory is in the same allocator.
         """
         if self.device == "cuda":
             return CudaBuffer(shape, dtype, self.device_id, session)
@@ -143,7 +143,7 @@ class Block:
     """Several tensors in one `Mirror`, copied between host and device with one copy."""
 
     def __init__(self, fields: Fields, mirror: Mirror) -> None:
-        """The tensors start at the mirror's beginning; `mirror` must have the block's size."""
+        """The tensors start at the mirror's beginning; `mirror` may be larger than the block."""
         self._mirror = mirror
         offsets, self._nbytes = block_offsets(fields)
         self.device = {

@@ -3,7 +3,7 @@
 An entry's name is a hash of its identity: the SHA-256 of the published graph and its weights, the
 settings and the versions. Its `manifest.json` has the identity, the facts that the runtime needs,
 the proofs with their figures, and the SHA-256 of every file. All of it is checked when an entry is
-opened; an entry that fails a check is made again.
+opened; an entry that fails a check is compiled again.
 """
 
 import hashlib
@@ -51,14 +51,14 @@ def identity(kind: str, sources: Sequence[Path], settings: Mapping[str, Any], ve
     """Return the identity of a compilation; equal identities give equal graphs.
 
     `sources`: the published files, which are hashed in about a second per GB. `version`: of the
-    compiler of this kind. The processor is included since 8-bit arithmetic differs between
-    processors, so that a proof on one may not hold on another.
+    compiler. The processor is included because 8-bit arithmetic differs between processors: a proof
+    made on one processor may not hold on another.
     """
     versions = {"compiler": version, "onnxruntime": ort.__version__}
     hashes = {path.name: file_hash(path) for path in sources}
     key: Json = {"kind": kind, "source": hashes, "settings": settings, "versions": versions}
     key["processor"] = processor_features()
-    plain: Json = json.loads(json.dumps(key))  # as a manifest's is read
+    plain: Json = json.loads(json.dumps(key))  # with the types of a manifest read from disk
     return plain
 
 
@@ -80,7 +80,7 @@ def file_hash(path: Path) -> str:
 
 
 class CompiledCache:
-    """Finds, makes and writes entries. Safe for several processes at once."""
+    """Finds and writes entries. Safe for several processes at once."""
 
     def __init__(self, data_dir: Path) -> None:
         self._root = data_dir / DIRECTORY
@@ -180,7 +180,7 @@ class CompiledCache:
 
 
 def _purpose(manifest: Json) -> Any:
-    """Return what two entries share when the later one replaces the earlier one."""
+    """Return the key under which an entry replaces older entries; None if it is damaged."""
     try:
         identity = manifest["identity"]
         return [manifest["made_from"], *(identity[k] for k in ("kind", "settings", "processor"))]

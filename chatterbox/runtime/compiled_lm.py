@@ -1,4 +1,4 @@
-"""Compiled language models: options, facts in the compiled cache, and how one is opened."""
+"""Compiled language models: options of the compiler, facts in the compiled cache, opening."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,8 +18,8 @@ from chatterbox.runtime.sessions import SessionSettings, captures, open_session
 
 GRAPH_FILE = "language_model.onnx"
 LM_COMPILER = 3
-"""Version of the language model compiler, raised when it makes another graph or other facts from
-the same source."""
+"""Version of the language model compiler, raised when the same source gives another graph or
+other facts."""
 ACCURACY_INT8 = 4
 """Accuracy level at which MatMulNBits rounds its input to int8 in blocks, for a CPU's fast
 kernels."""
@@ -29,8 +29,6 @@ Compute = Literal["fp32", "fp16"]
 
 @dataclass(frozen=True, slots=True)
 class CompileOptions:
-    """Choices in how a language model is compiled."""
-
     compute: Compute = "fp32"  # type of activations
     cache: Literal["float", "int8"] = "float"  # keys and values; float: the type of activations
     head: tuple[tuple[int, int], ...] = ()  # ranges [begin, end) of logits to keep; empty: all
@@ -41,11 +39,11 @@ class CompileOptions:
 def default_options(device: str, precision: Precision) -> CompileOptions:
     """Return the options for a device and the precision of the published graph.
 
-    A CPU has no fast fp16 arithmetic. There fp16 weights are widened, which is exact, and quantised
-    models keep their cache in int8, whose error is below that of 8-bit weights. On a GPU attention
-    in place has no fp32 kernel, so all compute in fp16; tokens are looked up by the graph, so that
-    only their ids are copied; and products are quicker when rows of fp16 begin at multiples of 16
-    bytes.
+    A CPU has no fast fp16 arithmetic: fp16 weights are widened, which is exact, and quantised
+    models get an int8 cache, whose error is below that of 8-bit weights. A GPU has no fp32 kernel
+    for attention in place, so all models compute in fp16. The graph looks tokens up, so that only
+    ids are copied, and pads the logits, since products are faster if fp16 rows begin at multiples
+    of 16 bytes.
     """
     if device == "cuda":
         return CompileOptions(compute="fp16", head_multiple=8, tokens_in=True)
@@ -101,7 +99,7 @@ def language_model_identity(
     version: int = LM_COMPILER,
 ) -> Json:
     """Return the identity of a compiled language model in the cache. `sources`: all files of its
-    graph, and of its embedding's."""
+    graph and of its embedding graph."""
     choices = {"device": settings.device, "precision": precision, "options": asdict(options)}
     return identity("language_model", sources, choices, version)
 
@@ -120,8 +118,8 @@ def language_model_of(entry: Entry) -> CompiledGraph | NotCompiled:
 
 MIB = 1024 * 1024
 SPIN_US = 20
-"""How long threads stay awake for a step's next operator: long enough for the gaps within a step,
-which otherwise takes a fifth longer, and too short to keep a core from the decoder."""
+"""How long threads stay awake for a step's next operator: long enough for the gaps within a step
+(without spinning, a step takes a fifth longer), too short to keep a core from the decoder."""
 
 
 def open_compiled(
@@ -133,8 +131,8 @@ def open_compiled(
 ) -> tuple[SlottedLanguageModel, str]:
     """Open a compiled graph with `capacity` positions in each slot.
 
-    Its steps are captured as CUDA graphs where that is set and works. Returns the model and a note
-    for the operator.
+    Steps are captured as CUDA graphs if the settings and the device allow it. Returns the model and
+    a note for the operator.
     """
 
     def open_model(buckets: Buckets | None) -> SlottedLanguageModel:

@@ -5,7 +5,7 @@ A CUDA graph replays the kernels, shapes and addresses of its capture, whatever 
 onnxruntime does not check that a graph id is used with the shapes it was captured with. `Buckets`
 checks this on every step. A `CapturedSession` compares the replay of each shape with a plain run on
 other numbers, once after its capture and again when all shapes are captured: cuDNN drops its plan
-of one shape when it runs the next.
+for one shape when it runs another.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ NO_CAPTURE = "-1"
 CAPTURE_OPTIONS = {"enable_cuda_graph": "1"}
 """CUDA provider options of a session that captures."""
 RUNS_TO_CAPTURE = 3
-"""onnxruntime captures in the second run [ORT]; the third one replays."""
+"""onnxruntime captures in the second run [ORT]; the third run replays."""
 
 
 def bucket_sizes(slots: int) -> tuple[int, ...]:
@@ -95,7 +95,7 @@ class CapturedSession:
 
     @property
     def note(self) -> str:
-        """What was captured, for the operator."""
+        """Result of the captures, for the operator."""
         if self._failure:
             return f"no CUDA graphs: {self._failure}"
         replayed = sum(call is not None for call in self._calls.values())

@@ -2,7 +2,7 @@
 the byte, page-locked host memory, strided copies.
 
 onnxruntime's CUDA provider must have loaded the library before. Its streams do not wait for the
-default stream, which these functions use: each returns when its work is done.
+default stream, which these functions use, so each function waits until its work is done.
 """
 
 import ctypes
@@ -51,7 +51,7 @@ def _call(name: str, *arguments: Any) -> None:
     status = functions[name](*arguments)
     if status:
         text = functions["cudaGetErrorString"](status).decode(errors="replace")
-        raise RuntimeError(f"CUDA failure {status}: {text}; {name}")  # in onnxruntime's words
+        raise RuntimeError(f"CUDA failure {status}: {text}; {name}")  # worded as by onnxruntime
 
 
 def memory(device_id: int) -> tuple[int, int]:

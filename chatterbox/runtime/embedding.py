@@ -73,11 +73,11 @@ class EmbeddingSession:
         return rows
 
     def codes(self, codes: I64) -> F32:
-        rows: F32 = self._run(codes[:, None])[:, 0]  # a sequence of one is read as a speech code
+        rows: F32 = self._run(codes[:, None])[:, 0]  # a single id is read as a speech code
         return rows
 
     def has_row(self, text_id: int, end_id: int) -> bool:
-        """Return whether a text may contain an id."""
+        """Return whether a text may contain the id `text_id`."""
         options = ort.RunOptions()
         options.log_severity_level = SEVERITY_FATAL
         try:
@@ -92,11 +92,11 @@ class EmbeddingSession:
 
 
 class CodeTable:
-    """An `Embedder` that keeps another's rows of all speech codes: a lookup takes 2 µs, a run of
-    the session 20."""
+    """An `Embedder` that keeps another embedder's rows of all speech codes: a lookup takes 2 µs,
+    a run of the session 20."""
 
     def __init__(self, embedder: Embedder, codes: int) -> None:
-        """`codes`: how many speech codes there are."""
+        """`codes`: number of speech codes."""
         self.text = embedder.text
         self._table = embedder.codes(np.arange(codes)).copy()
 

@@ -136,7 +136,7 @@ MEANINGS = (
      f"onnxruntime has kernels for {SUPPORTED} alone"),
     (("out of memory", "alloc"), "{gpu} has no memory left: end what else runs on it"),
 )  # fmt: skip
-"""Words in onnxruntime's errors, and what they mean."""
+"""Words in onnxruntime's errors, and the message for the user."""
 
 
 def _meaning(fault: str, gpu: Gpu) -> str:
@@ -164,5 +164,5 @@ calculation)."""
 
 
 def default_settings(memory_gib: float) -> dict[str, int]:
-    """Return the defaults for this much memory of a card."""
+    """Return the defaults for a card with this much memory."""
     return next(settings for minimum, settings in DEFAULTS if memory_gib >= minimum)

@@ -1,11 +1,11 @@
 """A compiled language model whose sequences have slots in one key-value cache, updated in place.
 
-A sequence joins by a prefill into its slot and leaves by being forgotten; nothing is copied while
-sequences step, and those that step together need not be in adjacent slots. A call covers the
-smallest range of slots that contains them. A slot in this range that does not step (free or paused)
-costs only its attention. The graph still writes a position into it: a free slot counts as empty,
-and a paused sequence overwrites that position when it continues. For this, each slot has one
-position more than `capacity`.
+A sequence joins by a prefill into its slot and leaves by `free`; nothing is copied while sequences
+step. Sequences that step together need not be in adjacent slots: a call covers the smallest range
+of slots that contains them. A slot in this range that does not step (free or paused) costs only its
+attention. The graph still writes a position into that slot: a free slot counts as empty, and a
+paused sequence overwrites the position when it continues. Each slot therefore has one position more
+than `capacity`.
 
 Keys and values of a prompt's prefix are cached under a key, and copied into the slot.
 """
@@ -82,14 +82,14 @@ class Prefix:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """The rows of a step, with what follows from their slots alone."""
+    """The rows of a step, and values that depend only on their slots."""
 
     slots: list[int]
     active: I64  # [B]: `slots`
-    first: int  # of the smallest range of slots that contains them
-    count: int  # slots of that range
-    places: I64  # [B]: of the rows within the range
-    call: Call | None = None  # that steps the range
+    first: int  # first slot of the smallest range that contains them
+    count: int  # slots in that range
+    places: I64  # [B]: each row's index in the range
+    call: Call | None = None  # steps the range
 
     @classmethod
     def of(cls, slots: Sequence[int]) -> "Batch":
@@ -119,7 +119,7 @@ class SlottedLanguageModel:
     ) -> None:
         """`capacity`: positions of a slot, at most one less than the graph has embeddings for.
         `buckets`: step in these fixed shapes, which CUDA graphs need; None: in the smallest shape.
-        `shape`: of a graph that `compile/` did not write.
+        `shape`: required for a graph that `compile/` did not write.
         """
         self._shape = shape or GraphShape.of(session)
         self._session = session
@@ -225,7 +225,7 @@ class SlottedLanguageModel:
             return cached
         shape = self._prefix_shape(prompt)
         prefix = Prefix(len(prompt.prefix), self._memory.buffer(shape, self._shape.kv_type))
-        if prefix.rows:  # an empty prefix has a size of zero, which would bound no cache
+        if prefix.rows:  # an empty prefix has no bytes, so the cache would never drop it
             self._prefill(prefix.layers(), prompt.prefix, 0)
             self._prefixes.put(prompt.prefix_key, prefix, prefix.buffer.nbytes)
         return prefix
@@ -249,7 +249,7 @@ class SlottedLanguageModel:
         self, slots: int, active: int, new: int, rows: Rows, first: int | None = None
     ) -> Call:
         """Return the call of this shape, cached or new. `first`: bind it to `slots` slots
-        from this one; None: the caller binds its caches."""
+        from this slot on; None: the caller binds caches."""
         by_ids = rows.dtype == np.int64
         key = slots, active, new, by_ids, first
         if key not in self._calls:

@@ -1,11 +1,11 @@
 """Steps a published graph with its cache updated in place: ids and an attention mask in, logits of
 every position out (the form that onnxruntime-genai's builder writes).
 
-Such a graph uses only the mask's width and the sum of each of its rows: the sum is the position
-that a sequence's next token gets, the width is the slot's capacity. So sequences of any length
-share a step, as in `kv_slots.py`. It is slower than a compiled graph: every slot of the range
-computes everything, and logits come out for the whole vocabulary. A graph is opened only after a
-trial shows that it works this way.
+The graph uses only the mask's width, which is the slot's capacity, and the sum of each mask row,
+which is the position of the sequence's next token. Sequences of any length can therefore share a
+step, as in `kv_slots.py`. This is slower than a compiled graph: every operator runs for every slot
+of the range, and logits are computed for the whole vocabulary. A trial at opening shows whether a
+graph works this way.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from chatterbox.runtime.kv_slots import PrefixedPrompt, SlottedLanguageModel
 from chatterbox.runtime.sessions import SessionSettings
 
 PREFILL_ROWS = 64
-"""Most positions of one prefill call: each makes logits for the whole vocabulary, 4 bytes each."""
+"""Most positions of one prefill call: each has logits for the whole vocabulary, 4 bytes each."""
 MASK = "attention_mask"
 PAST = "past_key_values"
 Columns = tuple[tuple[int, int], ...]
@@ -160,7 +160,7 @@ def open_in_place(
 def _rows_are_independent(
     model: SlottedLanguageModel, session: ort.InferenceSession, ids: TokenIds, columns: Columns
 ) -> bool:
-    """Return whether rows of different length, stepped together, get the logits of each alone."""
+    """Return whether rows of different length have the same logits together as alone."""
     rng = np.random.default_rng(0)
     prompts = {slot: rng.integers(0, 256, count) for slot, count in TRIAL if slot < model.slots}
     slots = list(prompts)

@@ -27,7 +27,7 @@ _ARGUMENT = re.compile(
 """Errors of these libraries about arguments, which leave the device usable."""
 
 REQUEST_ERRORS = (ValueError, LookupError, TypeError, ArithmeticError, AssertionError)
-"""What this project's code raises on unusable data."""
+"""Exceptions that this project's code raises on unusable data."""
 INVALID_ARGUMENT = "InvalidArgument"
 """ONNX Runtime's class for inputs of a wrong shape or type."""
 

@@ -191,7 +191,7 @@ class PublishedLanguageModel:
         return [logits.numpy(), *cache]
 
     def _rows_equal_alone(self) -> bool:
-        """Return whether two rows of different length get the same logits together as alone."""
+        """Return whether two rows of different length have the same logits together as alone."""
         rng = np.random.default_rng(0)
         texts = [np.append(rng.integers(0, 200, n), [0, 0]).astype(np.int64) for n in (5, 11)]
         for slot, ids in enumerate(texts):

@@ -27,7 +27,9 @@ class BlockQuantized:
 
     codes: Array  # [N, blocks, block × bits / 8] uint8
     scales: Array  # [N, blocks] float32 or float16
-    zero_points: Array | None  # [N, ⌈blocks × bits / 8⌉] uint8, or float [N, blocks]; None: middle
+    zero_points: (
+        Array | None
+    )  # [N, ⌈blocks × bits / 8⌉] uint8, or float [N, blocks]; None: 2^(bits-1)
     bits: int
     block: int
     inputs: int

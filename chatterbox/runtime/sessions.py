@@ -57,7 +57,7 @@ class SessionSettings:
         return int(self.cuda_options.get("device_id", 0))
 
     def on_gpu(self, device_id: int | None) -> "SessionSettings":
-        """Return the settings for another card, or these if None."""
+        """Return the settings for another card, or these settings if `device_id` is None."""
         if device_id is None:
             return self
         return replace(self, cuda_options=self.cuda_options | {"device_id": str(device_id)})
@@ -94,8 +94,8 @@ def _gpu(config: TTSConfig) -> tuple[Gpu | None, str]:
 
 
 def fitted(config: TTSConfig) -> TTSConfig:
-    """Return `config` with defaults for this machine's GPU, if it has one, where nothing is set.
-    Raises what `session_settings` raises."""
+    """Return `config` with unset values filled with the defaults for this machine's GPU, if any.
+    Raises the same errors as `session_settings`."""
     gpu = session_settings(config).gpu
     if gpu is None:
         return config
@@ -159,7 +159,7 @@ def open_session(
     options.intra_op_num_threads = settings.gpu_threads if on_gpu else settings.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = SEVERITY_ERROR
-    # It would store a pattern for every shape, and the number of lengths is unbounded.
+    # A pattern would be stored for every shape, and the number of shapes is unbounded.
     options.enable_mem_pattern = False
     # Planning the reuse of memory takes seconds for thousands of nodes. The arena reuses memory
     # at run time, as quickly and with no more memory.

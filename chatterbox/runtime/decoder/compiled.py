@@ -32,8 +32,8 @@ from chatterbox.runtime.decoder.graph_io import (
 from chatterbox.runtime.decoder.s3gen_decoder import SplitDecoder, StreamSettings, WholeDecoder
 
 DECODER_COMPILER = 5
-"""Version of the decoder compiler, raised when it makes other graphs or facts from the same
-source."""
+"""Version of the decoder compiler, raised when the same source gives other graphs or
+facts."""
 
 Form = Literal["split", "whole", "as published"]
 Graph = Literal["flow", "encoder", "estimator", "vocoder", "decoder", "published"]
@@ -56,7 +56,7 @@ class CompiledDecoder:
     prompt_kv: PromptKV | None = None
 
     def to_json(self) -> Json:
-        """Return the decoder as a manifest holds it."""
+        """Return the facts for a manifest."""
         kv = self.prompt_kv
         outputs = [[name, *rule] for name, rule in kv.outputs.items()] if kv else []
         return {
@@ -93,8 +93,6 @@ def _dims(dims: Sequence[Sequence[int]]) -> list[LinearDim]:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An opened decoder."""
-
     decoder: StreamingDecoder
     kind: Form
     note: str  # for the operator
@@ -190,7 +188,7 @@ def probe_feeds(length: ProbeLength, seed: int = 0) -> Feeds:
     return {
         CODES: rng.integers(0, s3gen.CODE_COUNT, (1, total)),
         SPEAKER: rng.normal(size=(1, s3gen.SPEAKER_DIM)).astype(np.float32),
-        # Log-mel of speech lies about -6 ± 2.5.
+        # Log-mels of speech are about -6 ± 2.5.
         PROMPT_MEL: rng.normal(-6.0, 2.5, (1, frames, s3gen.MEL_BANDS)).astype(np.float32),
     }
 

@@ -135,13 +135,13 @@ class PromptMemory:
 
 
 class EncoderOutput(NamedTuple):
-    """How an output of the encoder, made with the whole prompt, is adapted to a shorter prompt."""
+    """Rule that cuts an encoder output for the whole prompt down to a shorter prompt."""
 
     shape: list[LinearDim]
-    counts: list[LinearDim] | None  # the values themselves, if they count something
+    counts: list[LinearDim] | None  # the values, if they follow from the length
 
     def cut(self, values: Array, length: ProbeLength) -> Array:
-        """Return what the encoder would give for the last `length` codes alone."""
+        """Return the encoder's output for the last `length` codes alone."""
         if self.counts is not None:
             counted = [extent.at(length) for extent in self.counts]
             return np.array(counted, values.dtype).reshape(values.shape)
@@ -162,7 +162,7 @@ class PromptKV:
 
 
 class CachedPromptFlow(Flow):
-    """Decodes a voice's prompt once; consists of an encoder and an estimator, one row a call."""
+    """Decodes a voice's prompt once, with an encoder and an estimator; one row per call."""
 
     def __init__(
         self,

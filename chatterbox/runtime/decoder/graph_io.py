@@ -2,7 +2,7 @@
 the number of codes.
 
 The published graph names its inputs and its output [card]. Its random tensors and its sums over
-time become inputs and outputs of the compiled graphs, under the names that are made here.
+time become inputs and outputs of the compiled graphs, under the names defined here.
 """
 
 from collections.abc import Sequence
@@ -41,12 +41,12 @@ class RandomOp(NamedTuple):
 
     @property
     def rows(self) -> str:
-        """Input, i64: rows of a table, where the graph has one and makes the tensor from it."""
+        """Input, i64: row indices, if the graph looks the tensor up in a table."""
         return f"{self.name}.rows"
 
 
 class PhaseSum(NamedTuple):
-    """One sum over time, and the names of the inputs and the output that let it continue."""
+    """A running sum, and the names of the inputs and the output that continue it between calls."""
 
     name: str  # of the sum's tensor
 
@@ -77,7 +77,7 @@ class PhaseSum(NamedTuple):
 
 
 def past_input(name: str) -> str:
-    """Return the estimator's input that is put before the keys or values `name`."""
+    """Return the name of the estimator's input that is prepended to the keys or values `name`."""
     return f"{name}.past"
 
 
@@ -107,7 +107,8 @@ gives 90 to 120 dB here, half precision about 60."""
 
 
 def snr_db(reference: Array, other: Array) -> float:
-    """Return the signal-to-noise ratio of `other` to `reference`, infinite when they are equal."""
+    """Return the signal-to-noise ratio of `other` to `reference`: inf if they are equal, -inf if
+    their shapes differ or `other` is not finite."""
     if reference.shape != other.shape or not np.all(np.isfinite(other)):
         return -np.inf
     wanted = np.square(reference, dtype=np.float64).sum()

@@ -34,7 +34,7 @@ from chatterbox.runtime.decoder.stream_inputs import NoiseInputs, PhaseInputs, P
 
 SAMPLES_PER_FRAME = s3gen.SAMPLES_PER_CODE // s3gen.MEL_FRAMES_PER_CODE
 FIRST_SIZES = 2
-"""A stream's first window has one of this many smallest sizes."""
+"""A stream's first window has one of the FIRST_SIZES smallest sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class StreamSettings:
     vocoder_context_frames: int = 8
     """Frames that are vocoded again before a window's first new frame."""
     max_rows: int = 1
-    """Most windows in one call: one on a CPU, where each more takes as long again."""
+    """Most windows in one call; 1 on a CPU, where windows take as long together as apart."""
     sizes: tuple[int, ...] = ()
     """Numbers of fresh codes that windows have, so that they can share calls; empty: any."""
     on_gpu: bool = False
@@ -98,14 +98,14 @@ class SplitDecoder(StreamDecoder):
         return self.flow.prompt(job.stream.voice), window
 
     def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
-        """Run the flow; the result runs the vocoder."""
+        """Run the flow; the returned function runs the vocoder."""
         codes = round_up(self._flow_codes, jobs[0].window.fed_frames)
         mels = self.flow.mels(jobs, codes, round_up(self._row_counts, len(jobs)))
         return partial(self._finish, jobs, mels)
 
     def _finish(self, jobs: Sequence[DecodeJob], mels: Sequence[F32]) -> list[Rendered]:
-        """Run the vocoder, then move the streams on: a call that failed can be made again with
-        fewer jobs."""
+        """Run the vocoder. The streams change only at the end, so that a failed call can be
+        repeated with fewer jobs."""
         context, frames = self._settings.vocoder_context_frames, self._vocoder_frames
         plans = [_Vocoding(job, mel, context, frames) for job, mel in zip(jobs, mels, strict=True)]
         groups: dict[Hashable, list[_Vocoding]] = defaultdict(list)
@@ -154,7 +154,7 @@ class _Vocoding:
         padding = round_up(call_frames, frames.shape[1]) - frames.shape[1]
         # The last frame is repeated; the sound of the repetitions is cut off.
         self.mel: F32 = np.pad(frames, [(0, 0), (0, padding)], mode="edge") if padding else frames
-        # The mel's first frame, counted in the stream.
+        # Index of the mel's first frame in the stream.
         self.first = window.fresh * s3gen.MEL_FRAMES_PER_CODE - before.shape[1]
         self.anchor = job.next_sample - self.first * SAMPLES_PER_FRAME  # sample of the call
         # Nothing follows a last window: with one mark, last windows of any length share a call.
@@ -179,12 +179,12 @@ class _Vocoding:
 class WholeDecoder(StreamDecoder):
     """A decoder of one graph that could not be cut, one row a call.
 
-    Every window goes through all of it, prompt and left context included. Random tensors and
-    running sums that the compiler made inputs are repeatable and continue from window to window.
+    Every call decodes the prompt, the left context and the window. Random tensors that the compiler
+    made inputs are repeatable, and running sums continue from window to window.
     """
 
     codec = replace(s3gen.CODEC, left_context_frames=16)
-    """With more left context than the embedded model's decoder looks back."""
+    """The left context is longer than the embedded model's decoder looks back."""
     window_frames: tuple[int, ...] = ()  # rows never share a call
     max_rows = 1
 
@@ -206,7 +206,7 @@ class WholeDecoder(StreamDecoder):
         return id(job)
 
     def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
-        """Return what decodes the jobs one after the other."""
+        """Return a function that decodes the jobs one after the other."""
         return lambda: [self._decode(job) for job in jobs]
 
     def _decode(self, job: DecodeJob) -> Rendered:

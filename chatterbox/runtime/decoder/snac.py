@@ -21,8 +21,8 @@ CODEBOOK_PLACES = ((0,), (1, 4), (2, 3, 5, 6))
 BLOCKS = ((8, 32), (8, 256), (4, 1024), (2, 2048))
 """The decoder's blocks: the factor by which each raises the rate, and its output steps per
 frame."""
-UNITS_REACH = 39  # steps that a block's residual units see aside: 3 in dilations 1, 3 and 9
-EDGE_REACH = 3  # steps that the convolutions before and after the blocks see aside
+UNITS_REACH = 39  # steps that a block's residual units see on each side: 3 in dilations 1, 3 and 9
+EDGE_REACH = 3  # steps that the convolutions before and after the blocks see on each side
 LATENTS = 4  # steps per frame before the blocks
 AUDIO = "audio_values"
 
@@ -35,11 +35,11 @@ SNAC = CodecSpec(
     delay_samples=661,
     cross_fade_ms=0,
 )
-"""The decoder sees 4757 samples ahead: 2 frames and 661 samples. It sees 4757 samples back, before
-the 661 that the last window held back: less than 3 frames. Windows agree to rounding, so that they
-are not cross-faded."""
+"""The decoder sees 4757 samples ahead: 2 frames and 661 samples. It sees 4757 samples back; with
+the 661 that the last window held back, less than 3 frames. Windows agree to rounding, so they are
+not cross-faded."""
 
-STEPS_PER_COUNT = 8  # numbers that one count of the generator gives
+STEPS_PER_COUNT = 8  # random numbers per count of the generator
 TABLE_ROW = 256  # steps
 Draw = Callable[[int, int, int, int], F32]
 """Returns standard normal numbers [count] for a seed, block, first position and count."""
@@ -59,8 +59,8 @@ def _table() -> F32:
 
 
 def tabled_noise(seed: int, block: int, start: int, count: int) -> F32:
-    """Return noise like `addressed_noise`, but composed of a table's rows, in a quarter of the
-    time; a GPU would wait for the rest."""
+    """Return noise like `addressed_noise`, but composed of a table's rows in a quarter of the
+    time, so that a GPU does not wait for its noise."""
     first, end = start // TABLE_ROW, -(-(start + count) // TABLE_ROW)
     rows = Noise(seed, block).choices(first, end - first, 1, len(_table()))[:, 0]
     return _table()[rows].reshape(-1)[start - first * TABLE_ROW :][:count]
@@ -103,7 +103,7 @@ class SnacEncoder:
         """Encode `audio` [samples] at 24 kHz. Returns tokens [7 × frames].
 
         Omits each frame whose first code equals that of the frame before, as in the data that
-        models of such tokens are trained on.
+        models of these tokens are trained on.
         """
         padded = np.pad(audio, (0, -len(audio) % SNAC.samples_per_frame)).astype(np.float32)
         names = [o.name for o in self._session.get_outputs()]

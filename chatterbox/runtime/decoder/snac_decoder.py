@@ -3,7 +3,7 @@
 A sample depends on 4757 samples on either side. A window returns exactly the samples that are
 final, and each block of the decoder computes only the steps that these depend on. On a CPU, where
 rows gain nothing from sharing a call, a stream continues from the layers' state after its last
-window, half a megabyte, and no step of any layer is computed twice. Noise is addressed by seed,
+window (half a megabyte), and no step of any layer is computed twice. Noise is addressed by seed,
 block and position, so that samples do not depend on how windows are cut.
 """
 
@@ -57,7 +57,7 @@ class Carry:
 
 
 class CarryingGraph:
-    """Decodes windows of a stream that continue from the last one; not the stream's last window."""
+    """Decodes windows that continue from their stream's previous window, except a stream's end."""
 
     def __init__(self, session: Session, steps_at_start: Sequence[int], draw: Draw) -> None:
         """`steps_at_start`: the number of zeros that each layer's state begins with."""
@@ -79,7 +79,7 @@ class CarryingGraph:
         return not window.last and bool(carry.frames == frames)
 
     def run(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
-        """Decode jobs one after the other. If it raises, no stream has moved on."""
+        """Decode jobs one after the other. If it raises, no stream has changed."""
         results = [self._run(job) for job in jobs]
         for job, (_, carry) in zip(jobs, results, strict=True):
             stream_of(job).carry = carry
@@ -104,8 +104,8 @@ class CarryingGraph:
 
 
 def _block_steps(frames: int) -> list[int]:
-    """Return how many steps each block's transposed convolution gives for 0, or at least 3,
-    frames."""
+    """Return the number of steps that each block's transposed convolution outputs. `frames` is 0
+    or at least 3."""
     if not frames:
         return [0] * len(snac.BLOCKS)
     steps, inputs = [], snac.LATENTS * frames - snac.EDGE_REACH
@@ -123,7 +123,7 @@ def needed_steps(frames: int, first: int, end: int) -> tuple[range, ...]:
     needed = []
     for stride, rate in reversed(snac.BLOCKS):
         low, high = max(low - snac.UNITS_REACH, 0), min(high + snac.UNITS_REACH, frames * rate)
-        # Its kernel is two strides wide; half a stride of the output is cut off at both ends.
+        # The kernel is two strides wide; half a stride of the output is cut off at both ends.
         low = max((low - stride // 2) // stride, 0)
         high = min((high - 1 + stride // 2) // stride + 1, frames * rate // stride)
         needed.append(range(low, high))
@@ -144,10 +144,8 @@ INDEPENDENT = SNAC.left_context_frames * SNAC.samples_per_frame - SNAC.delay_sam
 
 def _place(job: DecodeJob, sizes: Sequence[int]) -> tuple[_Shape, int]:
     """Return the shape of a job's call, and the stream's frame that the call begins with. With
-    `sizes`, calls have few shapes.
-
-    A call may have other frames before a window that does not begin the stream, and after one that
-    does not end it: the samples of the window do not depend on them.
+    `sizes`, calls have few shapes: frames that do not affect the window's samples are added before
+    a window that does not begin the stream, or after a window that does not end it.
     """
     window, context, ahead = job.window, SNAC.left_context_frames, SNAC.look_ahead_frames
     per_frame, fed = SNAC.samples_per_frame, window.fed_frames
@@ -199,8 +197,8 @@ class SnacDecoder(StreamDecoder):
     ) -> None:
         """`session`: a graph that `compile/snac.py` wrote, or a published one, which draws noise of
         its own. `max_rows`: most windows in one call. `sizes`: numbers of fresh frames that windows
-        have. `carrying`: decodes windows that continue from the last one. `replayed`: pad calls to
-        a few numbers of rows.
+        have. `carrying`: decodes windows that continue from the previous one. `replayed`: pad calls
+        to a few numbers of rows.
         """
         self._session, self._carrying = session, carrying
         self._compiled = any(i.name == snac.noise_name(0) for i in session.get_inputs())
@@ -215,7 +213,7 @@ class SnacDecoder(StreamDecoder):
         return _place(job, self._sizes)[0]
 
     def start(self, jobs: Sequence[DecodeJob]) -> Callable[[], list[Rendered]]:
-        """Return what decodes the jobs: one graph has no first part to run now."""
+        """Return a function that decodes the jobs; a single graph has no part to run first."""
         return partial(self._decode, jobs)
 
     def _decode(self, jobs: Sequence[DecodeJob]) -> list[Rendered]:
@@ -285,7 +283,7 @@ def _tokens(job: DecodeJob, shape: _Shape, origin: int) -> I64:
 
 
 def _crop_feeds(needed: Sequence[range]) -> Feeds:
-    """Return the crop inputs: `needed`, counted from the first step of the block before."""
+    """Return the crop inputs: `needed`, counted from the previous block's first computed step."""
     feeds: Feeds = {}
     origin = 0
     for block, ((stride, _), steps) in enumerate(zip(snac.BLOCKS, needed, strict=True)):

@@ -1,4 +1,4 @@
-"""State of a stream between its windows, and what all codec decoders do alike."""
+"""State of a stream between its windows, and the base class of codec decoders."""
 
 from dataclasses import dataclass, field
 from typing import Any

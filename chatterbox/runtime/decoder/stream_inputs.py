@@ -2,8 +2,8 @@
 
 Random numbers are addressed rather than drawn: equal seed, source and position always give the same
 number, in whatever pieces and order they are requested. On a GPU the graph has a table of random
-numbers, and its inputs are row numbers: to draw 9 numbers for each sample on the host, and to copy
-them, would take longer than the window.
+numbers, and its inputs are row numbers: drawing 9 numbers per sample on the host and copying them
+would take longer than decoding the window.
 """
 
 import math
@@ -96,12 +96,12 @@ TABLE_SEED = 0
 class RowLayout:
     """How a random tensor is composed of a table's rows.
 
-    A row holds one step with all its numbers. If a mel frame has several steps, a row holds one
-    number's steps of a frame.
+    A table's row holds the numbers of one step. If a mel frame has several steps, a table's row
+    holds one channel's steps in one frame.
     """
 
-    steps: int  # in a row
-    width: int  # numbers of a step
+    steps: int  # in a table's row
+    width: int  # channels of the tensor: numbers in a step
 
     @classmethod
     def of(cls, dims: Sequence[LinearDim]) -> "RowLayout | None":
@@ -128,8 +128,8 @@ class RowLayout:
         return Noise(TABLE_SEED, 0).drawn(op, 0, self.table_rows, self.row_numbers)
 
     def rows(self, noise: Noise, first: int, frames: int, prompt: int) -> I64:
-        """Return the row numbers of one row of a call: [1, frames], or [1, width, frames] where a
-        row of the table holds one number's steps.
+        """Return the row numbers of one row of a call: [1, frames], or [1, width, frames] if a
+        table's row holds one channel's steps.
 
         `prompt` of the frames belong to the prompt; `first` is the stream's frame after them.
         """
@@ -144,7 +144,7 @@ class Place:
     """Length of a call, and its position in the stream."""
 
     length: ProbeLength
-    begin: float  # codes before its first one; x.5 when it begins with a code's second mel frame
+    begin: float  # codes before the call; x.5 if it begins with a code's second mel frame
 
 
 class NoiseInputs:
