@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 FAILED_RETRY_S = 30.0
-"""A model that could not be loaded is not tried again for this time."""
+"""Time after a failed load in which the model is not loaded again."""
 LOOK_S = 60.0
-"""Interval between checks for free memory (1 to 4 ms of a thread) and idle models."""
+"""Longest interval between calls of `trim` (1 to 4 ms in a thread) and checks for idle models."""
 ModelState = Literal["unloaded", "loading", "ready", "unloading", "failed", "dead", "closed"]
 UNKNOWN_LOAD_S = 5.0
 """Retry-After for a model whose load time is not known yet."""
@@ -39,10 +39,10 @@ class Model:
     def __init__(self, name: str, config: TTSConfig, engine: TTSEngine | None = None) -> None:
         self.config = config
         self.engine = engine
-        """The engine; kept, unloaded, after the model is unloaded. None before the first load."""
+        """The engine, kept after the model is unloaded. None before the first load."""
         self.users = 0
         self.used_at = time.monotonic()
-        self.memory_bytes = 0  # measured at the last load; before it, the size of the files
+        self.memory_bytes = 0  # size of the files, or the most measured at a load if larger
         self.load_s: float | None = None  # duration of the last load
         self.loads = 0
         self.fault: str | None = None  # why the last load failed
@@ -56,7 +56,7 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The configured name; an only model has the name that its engine reports."""
+        """The configured name. Without one, the name that the engine reports."""
         if self._name or not self.engine or self.engine.state == "loading":
             return self._name or Path(self.config.model).name
         return self.engine.info.name
@@ -71,7 +71,7 @@ class Model:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the engine accepts requests, or itself reports why not."""
+        """Whether there is an engine that accepts requests, or refuses them with its own error."""
         return self.engine is not None and self.engine.state != "unloaded"
 
     @property
@@ -100,7 +100,7 @@ class Model:
         }
 
     def release(self) -> None:
-        """Count one user less."""
+        """Record that a request no longer uses the model."""
         self.users -= 1
         self.used_at = time.monotonic()
         if not self.users:
@@ -116,8 +116,8 @@ class ModelLoader:
         limits: ServerConfig,
         engine: TTSEngine | None = None,
     ) -> None:
-        """The first model is the default; `engine` is its engine, if there is one already. Raises
-        the errors of TTSEngine."""
+        """The first model is the default; `engine` is its engine, if already made. Raises the
+        errors of TTSEngine."""
         self._limits = limits
         self._on_death: Callable[[], None] | None = None
         self._changing = asyncio.Lock()
@@ -227,18 +227,18 @@ class ModelLoader:
         return model.memory_bytes < free_bytes(model.config)
 
     async def _make_room(self, model: Model) -> None:
-        """Unload the models idle for longest, until `model` fits or none is left."""
+        """Unload models, the longest idle first, until `model` fits or no model is loaded."""
         while not self._fits(model) and (loaded := [m for m in self.models if m.is_loaded]):
             await self._unload(min(loaded, key=lambda m: (m.users > 0, m.used_at)))
 
     async def drop(self, model: Model, idle_s: float = 0.0) -> None:
-        """Unload a model once no request uses it; with `idle_s`, only if it was idle that long."""
+        """Unload a model once no request uses it; with `idle_s`, only if idle for that time."""
         async with self._changing:
             if not idle_s or (model.is_loaded and model.idle_s >= idle_s):
                 await self._unload(model)
 
     async def _unload(self, model: Model) -> None:
-        """Requests that arrive meanwhile wait until the model is loaded again."""
+        """Unload a model. Requests that arrive meanwhile wait until it is loaded again."""
         if model.engine is None or not model.is_loaded:
             return
         model.unloading = asyncio.get_running_loop().create_future()
@@ -298,8 +298,8 @@ def unload_engine(engine: TTSEngine) -> None:
 
 
 def freeze_objects() -> None:
-    """Exclude all present objects from garbage collection. Once everything is loaded they stay, and
-    each collection that scans them stops all threads for a tenth of a second."""
+    """Exclude all current objects from garbage collection. Most live as long as the model, and each
+    collection that scans them stops all threads for 0.1 s."""
     gc.collect()
     gc.freeze()
 

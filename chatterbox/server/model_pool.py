@@ -1,6 +1,6 @@
-"""The models of one server, and which of them the current request uses.
+"""Chooses the model of each request by name, and leases models to requests.
 
-A request that speaks holds a lease on its model, and a leased model is not unloaded.
+A leased model is not unloaded.
 """
 
 import asyncio
@@ -49,13 +49,14 @@ T = TypeVar("T")
 REFRESH_INTERVAL_S = 0.1
 """Least time from the end of one look at the shared store to the beginning of the next."""
 PAUSE_S = 2.0
-"""After a look at the store failed, further looks fail at once for this time."""
+"""Time after a failed look at the store in which further looks fail at once."""
 
 current_model: ContextVar[Model | None] = ContextVar("current_model", default=None)
-"""The model of the current request, or of this part of a socket. None: the default model."""
+"""The model that the current request or socket uses. None: the default model."""
 
 _leased_model: ContextVar[Model | None] = ContextVar("leased_model", default=None)
-"""The model that this task holds a lease on. A second lease must not wait for the first to end."""
+"""The model that this task leases. A second lease of it must not wait for an unload, which itself
+waits for the first lease to end."""
 
 
 class ModelPool(ModelLoader):
@@ -69,8 +70,8 @@ class ModelPool(ModelLoader):
     # --- choice of a model
 
     def find(self, name: str | None) -> Model:
-        """Return the model of that name; a server's only model answers to any. Raises
-        ModelNotFound."""
+        """Return the model of that name. The default model answers to no name, to names of hosted
+        models, and, if it is the only model, to any name. Raises ModelNotFound."""
         if len(self.models) == 1 or not name:
             return self.default
         for model in self.models:
@@ -80,12 +81,12 @@ class ModelPool(ModelLoader):
             return self.default
         names = ", ".join(model.name for model in self.models)
         raise ModelNotFound(
-            f"There is no model '{excerpt(name)}' here; there are: {names}.", param="model"
+            f"There is no model '{excerpt(name)}'; the models are: {names}.", param="model"
         )
 
     def use(self, name: object) -> AbstractContextManager[None]:
-        """Use the model of that name within the context and the tasks that it starts. Without a
-        name, or if it is not a string, that is the current model. Raises ModelNotFound."""
+        """Use the model of that name within the context and the tasks started in it; the current
+        model if `name` is empty or not a string. Raises ModelNotFound."""
         return use_model(self.find(name) if name and isinstance(name, str) else self.current)
 
     @asynccontextmanager
@@ -120,8 +121,8 @@ class ModelPool(ModelLoader):
         return model.engine
 
     def ensure_engine(self) -> AbstractAsyncContextManager[object]:
-        """Wait until `engine` can be used. A model that must be loaded for that stays loaded within
-        the context. Raises as `lease` does."""
+        """If the current model has no engine yet, load the model and keep it loaded within the
+        context. Raises as `lease` does."""
         has_engine = self.current.engine is not None
         return nullcontext() if has_engine else self.lease(self._limits.first_audio_timeout_s)
 
@@ -147,7 +148,7 @@ class ModelPool(ModelLoader):
             model.release()
 
     async def _wait_for(self, model: Model, timeout_s: float) -> None:
-        """Load a model, and count one more user of it."""
+        """Wait until a model is loaded, and count one more user of it."""
         max_waiting = self.admission.capacity + self.admission.queue_capacity
         if (model.load_s and model.wait_s > timeout_s) or self._waiting >= max_waiting:
             self.start_loading(model)
@@ -157,7 +158,7 @@ class ModelPool(ModelLoader):
             async with asyncio.timeout(timeout_s):
                 while model.unloading:
                     await asyncio.shield(model.unloading)
-                model.users += 1  # already now, so that the model is not unloaded at once
+                model.users += 1  # before the load, so that the model is not unloaded at once
                 try:
                     await asyncio.shield(self.start_loading(model))
                 except BaseException:
@@ -227,7 +228,7 @@ class ModelPool(ModelLoader):
 
 
 def model_name(*sources: Mapping[str, Any]) -> Any:
-    """Return the model named in the first of these sets of fields that names one, or None."""
+    """Return the first model name in `sources`, which are sets of fields, or None."""
     names = (fields.get(name) for fields in sources for name in MODEL_FIELDS)
     return next(filter(None, names), None)
 

@@ -38,7 +38,7 @@ _PADDING_BYTES = 64
 _PLAIN_ENCODINGS = (b"", b"7bit", b"8bit", b"binary")
 UTF8, LATIN1 = "utf-8", "latin-1"
 _CHARSETS = {"utf8": UTF8, "usascii": UTF8, "ascii": UTF8, "iso88591": LATIN1, "latin1": LATIN1}
-"""Accepted charset labels, without dashes. Some other codecs of Python take seconds for a field."""
+"""Accepted charset labels, without dashes. Some of Python's codecs take seconds for one field."""
 _OPTION = re.compile(
     rb';[ \t]*(?:([\w!#$%&\'*+.^`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))[ \t]*)?',
     re.DOTALL,
@@ -56,7 +56,7 @@ def codec_name(label: bytes) -> str:
     """Return Python's codec for UTF-8, ASCII or Latin-1. Raises UnsupportedMediaType for others."""
     word = label.decode("latin-1").lower().replace("-", "").replace("_", "")
     if word not in _CHARSETS:
-        raise UnsupportedMediaType("Text is read as UTF-8 here; send it in that encoding.")
+        raise UnsupportedMediaType("This charset is not supported; send text as UTF-8.")
     return _CHARSETS[word]
 
 
@@ -101,7 +101,7 @@ class MultipartParser:
             raise InvalidBody("The multipart body has no boundary, or one that is too long.")
         self.is_complete = False  # the last boundary has arrived
         self._delimiter = b"\r\n--" + boundary
-        self._buffer = bytearray(b"\r\n")  # makes the first boundary like the others
+        self._buffer = bytearray(b"\r\n")  # so that the first boundary is like all others
         self._events = self._parse()
 
     def feed(self, data: bytes) -> Iterator[PartHead | bytes]:
@@ -112,7 +112,7 @@ class MultipartParser:
             yield from iter(partial(next, self._events), None)
 
     def _parse(self) -> Iterator[PartHead | bytes | None]:
-        """Yield None when more data is needed."""
+        """Yield heads and content, and None when more data is needed."""
         buffer = self._buffer
         while True:
             while (at := buffer.find(self._delimiter)) < 0:
@@ -130,7 +130,7 @@ class MultipartParser:
                 self.is_complete = True
                 return
             if self._take(end).strip(b" \t"):
-                raise InvalidBody("The multipart body cannot be read: a boundary has no end.")
+                raise InvalidBody("The multipart body cannot be read: text follows a boundary.")
             while (end := buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)) < 0:
                 self._check_length(MAX_HEAD_BYTES)
                 yield None
@@ -215,7 +215,8 @@ class Upload:
             return file.read()
 
     def sha256(self) -> str:
-        """Return the SHA-256 in hex, computed from disk (FAULTS F100). Raises as `read` does."""
+        """Return the SHA-256 in hex, computed without loading the whole file (FAULTS F100). Raises
+        as `read` does."""
         with self._content() as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -246,7 +247,7 @@ def _storage_errors() -> Iterator[None]:
 
 
 class MultipartForm:
-    """A multipart form while it is read. `resources` closes its file at the end."""
+    """Collects a multipart form while it arrives. `resources` closes the form's file."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ for _row in _TABLES["answers"]:
         ANSWERS[_call] = ANSWERS.get(_call, {}) | _row["fields"]
 
 ORIGIN = "http://127.0.0.1:8000"
-"""Server in the examples; `/docs` replaces it by its own address."""
+"""Server in the examples; `/docs` replaces it with its own address."""
 BUILT_IN, OWN = "slt", "me"
 """Voices in the examples: a built-in one, and a registered one for calls that change a voice."""
 VALUES: Mapping[str, Any] = {
@@ -50,7 +50,7 @@ client message, and under `query` those of the URL."""
 
 
 class ErrorFacts(BaseModel):
-    """Facts about an error."""
+    """The `error` object of an error response."""
 
     message: str
     type: str
@@ -136,8 +136,8 @@ def _field_schema(fields: Fields) -> dict[str, Any]:
 
 
 def _add_example(method: str, path: str, call: dict[str, Any]) -> None:
-    """Add a curl command to a call as `x-codeSamples`, made from the call's schema. It works as it
-    is, but for files. If the page can make the call by itself, add it as `x-try` too."""
+    """Add a curl command, made from the call's schema, as `x-codeSamples`. It runs unchanged once
+    its files exist. Harmless calls without files are also added as `x-try`, for the page."""
     changes = method in ("put", "delete") or path.endswith("/edit")
     name = "mini" if path.startswith("/models/") else "tts-1"
     values = {**VALUES, "voice_id": OWN if changes else BUILT_IN, "name": name}

@@ -58,14 +58,15 @@ TINY_CHUNKS = "chatterbox.tiny_chunks"
 """Key in the scope: set once most of a chunked body is framing (`http11.py`)."""
 RESOURCE_POLICY = "Cross-Origin-Resource-Policy"
 SECURITY_HEADERS = {RESOURCE_POLICY: "same-origin", "X-Content-Type-Options": "nosniff"}
-"""Sent with every response: pages of other sites cannot embed it, and browsers keep to its type."""
+"""Sent with every response, so that pages of other sites cannot embed the response and browsers do
+not guess another content type."""
 MAX_HEAD_BYTES = 32 * 1024
 """Limit for the request line and the headers together; 431 above it. The HTTP parser's own limit
 applies only to incomplete heads, so a head that arrives in one piece passes it (FAULTS F53)."""
 STALL_S = 30.0
 """Longest wait for a client to accept data; then the connection is cut (FAULTS F25). A client that
-plays while it receives takes 48 kB of PCM a second, so the up to 3 MB that a connection buffers
-have moved on in this time. Responses in other formats fit into the buffer."""
+plays while it receives reads 48 kB of PCM a second, which frees part of a connection's buffer of up
+to 3 MB in this time. Responses in other formats fit into the buffer."""
 PART_BYTES = 64 * 1024
 """Response bodies are sent in parts of this size, so that STALL_S applies to each part and the
 connection does not buffer the whole body."""
@@ -75,7 +76,7 @@ ErrorShape = Callable[[ChatterboxError, str], tuple[int, Any]]
 
 
 def native_shape(error: ChatterboxError, request_id: str) -> tuple[int, Any]:
-    """Return the table's status and `{"error": {message, type, code, param, request_id}}`."""
+    """Return the error's status and `{"error": {message, type, code, param, request_id}}`."""
     facts = {"message": error.message, "type": error.kind, "code": error.code}
     return error.status, {"error": {**facts, "param": error.param, "request_id": request_id}}
 
@@ -89,8 +90,8 @@ def error_response(
 ) -> Response:
     """Return the response to an error, as strict ASCII JSON.
 
-    Its headers say whether and when to retry: OpenAI's clients would otherwise retry 408, 409, 429
-    and 5xx on their own.
+    The headers say whether and when to retry; without them, OpenAI's clients would always retry
+    408, 409, 429 and 5xx.
     """
     all_headers = {"Cache-Control": "no-store", "X-Should-Retry": "false"}
     if isinstance(error, InvalidApiKey):
@@ -176,7 +177,7 @@ def request_id(offered: str | None) -> str:
     """Return the client's id if it is a plain word, else a random one.
 
     The random id does not come from the system's generator: that call releases the interpreter's
-    lock, and the event loop would get it back only after every computing thread.
+    lock, and the event loop would wait for all computing threads to get the lock back.
     """
     if offered is not None and _CLIENT_ID.fullmatch(offered):
         return offered
@@ -197,8 +198,8 @@ async def refuse(error: ChatterboxError, scope: Scope, receive: Receive, send: S
 class RequestLog:
     """Middleware that keeps an AccessRecord for each request and passes it to `on_end`.
 
-    A client that accepts nothing of a response for STALL_S is cut off; there is no other limit on
-    how long it may take. Unexpected exceptions become InternalError.
+    A client that reads nothing of a response for STALL_S is cut off; the time for a whole response
+    has no limit. Unexpected exceptions become InternalError.
     """
 
     def __init__(
@@ -229,8 +230,8 @@ class RequestLog:
         except Exception:
             if record.write_error:
                 return  # without a last chunk, so that the server cuts the connection
-            # If the status has been sent already, returning without a last chunk makes the server
-            # cut the connection: the only honest signal left.
+            # If the status has been sent, returning without a last chunk makes the server cut the
+            # connection, so that the client sees a broken transfer.
             log.exception("unexpected fault in request %s", record.id)
             bug = InternalError("The server failed on this request; its log has the reason.")
             response = record.respond(bug)
@@ -294,12 +295,12 @@ def _check_head(scope: Scope) -> None:
     if scope["http_version"] not in ("1.0", "1.1"):
         raise InvalidHttp("This server speaks HTTP/1.1.")
     if {b"content-length", b"transfer-encoding"} <= {name for name, _ in headers}:
-        # A proxy in front may have believed the other header (request smuggling, FAULTS F54).
-        raise InvalidHttp("A body has either a Content-Length or a Transfer-Encoding.")
+        # A proxy may have used the other header (request smuggling, FAULTS F54).
+        raise InvalidHttp("Send either a Content-Length or a Transfer-Encoding, not both.")
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Send every error raised by a route in its path's shape."""
+    """Send errors raised by routes in the error shape of the request's path."""
 
     async def handle(request: Request, fault: Exception) -> Response:
         headers = None

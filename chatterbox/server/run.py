@@ -112,7 +112,7 @@ def is_worth_logging(entry: logging.LogRecord) -> bool:
 
 
 def http_config(app: ASGIApp, limiter: ConnectionLimiter) -> uvicorn.Config:
-    """Return uvicorn's configuration, also for tests: its limits are part of the behaviour."""
+    """Return uvicorn's configuration. Tests use it too, since they test its limits."""
     return HttpConfig(
         app,
         limiter,
@@ -191,7 +191,7 @@ class _Process:
                 self._watchdog.stop()
 
     async def _load(self) -> None:
-        await run_shielded(self._app.openapi)  # builds all routes; else the first request would
+        await run_shielded(self._app.openapi)  # builds all routes before the first request
         await self._models.start()
 
     def _stalled(self, name: str) -> None:
@@ -213,7 +213,7 @@ class _Process:
                 self._watching = asyncio.create_task(self._models.watch())
             self._heartbeat.beat()
             await asyncio.sleep(POLL_S)
-        self._heartbeat.idle()  # the rest has its own time limits
+        self._heartbeat.idle()  # shutdown has its own time limits
         if self._died.is_set():
             await asyncio.sleep(DEATH_NOTICE_S)
             return self._exit_code

@@ -1,7 +1,7 @@
 """Fields of the native calls, and the validation of request bodies.
 
-Native calls refuse unknown fields. Dialects accept them, because their clients send some, and list
-them in the header `X-Ignored-Params`; only a recording to clone is refused there too.
+Native calls refuse unknown fields. Dialects, whose clients send some, list them in the header
+`X-Ignored-Params`, and refuse only unknown fields that would hold a recording to clone.
 """
 
 import functools
@@ -43,7 +43,7 @@ from chatterbox.text import CodeBlocks
 
 IGNORED_HEADER = "X-Ignored-Params"
 MAX_NAMED = 16
-"""Limit for the names in one header; "..." stands for the rest."""
+"""Limit for the names in one header; "..." replaces the rest."""
 
 WORDS = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+")
 REFERENCE = {"ref", "refer", "reference", "references"}
@@ -81,7 +81,7 @@ def _header_word(name: str) -> str:
 M = TypeVar("M", bound="CallFields")
 L = TypeVar("L", bound="LenientFields")
 SEED_LIMIT = 2**32
-"""Seeds are below this: every client language can hold them."""
+"""Seeds are below this limit, so that every client language can represent them."""
 MAX_NAME_CHARS = 256
 """Limit for ids, names and formats, checked before any lookup."""
 
@@ -202,7 +202,7 @@ SOUND_ROUTE = file_route(*(encoder.media_type for encoder in FORMATS.values()))
 
 
 def random_seed() -> int:
-    """Draw a seed, like `request_id` without the system's generator."""
+    """Return a random seed, like `request_id` without the system's generator."""
     return random.randrange(SEED_LIMIT)
 
 

@@ -80,7 +80,7 @@ class Socket:
                     self._idle_since = loop.time()
                 if loop.time() < self._idle_since + self.idle_s:
                     continue
-                raise IdleTimeout(f"No message came for {self.idle_s:g} s.") from None
+                raise IdleTimeout(f"No message arrived for {self.idle_s:g} s.") from None
             if message["type"] == "websocket.disconnect":
                 raise Cancelled("The client left.")
             text: str | None = message.get("text")
@@ -181,8 +181,8 @@ class SocketServer:
 
 
 def _subprotocol(offered: Sequence[str]) -> str | None:
-    """Return the first offered subprotocol that is not a key. It has no meaning, but a browser
-    closes the socket if none of its offers is accepted."""
+    """Return the first offered subprotocol that is not a key, or None. The server does not use it,
+    but a browser closes the socket if the server accepts none of its offers."""
     key = SUBPROTOCOL.decode("ascii")
     return next((word for word in offered if not word.startswith(key)), None)
 

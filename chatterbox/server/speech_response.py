@@ -39,7 +39,7 @@ PART_SAMPLES = SAMPLE_RATE_HZ // 2
 whole segment at once would delay every other connection, and as a line of JSON it would exceed what
 some clients read (aiohttp: 128 KiB)."""
 UNKNOWN_TAGS = "X-Unknown-Tags"
-"""Header that lists bracketed words that are no tags of the model, and so are read aloud."""
+"""Header that lists bracketed words that are not tags of the model, and so are read aloud."""
 
 
 class Framing:
@@ -67,7 +67,7 @@ RAW = Framing()
 
 
 def audio_headers(request: SpeechRequest, framing: Framing = RAW) -> dict[str, str]:
-    """Headers that are known before synthesis."""
+    """Return the headers that are known before synthesis."""
     return {
         "Content-Type": framing.media_type or request.format.media_type,
         "Content-Disposition": f'inline; filename="speech.{request.format.name}"',
@@ -123,9 +123,7 @@ async def send_streamed(
     async def send_body(data: bytes) -> None:
         if data:
             await send({"type": "http.response.body", "body": data, "more_body": True})
-            await asyncio.sleep(
-                0
-            )  # a send to a fast reader never yields; a disconnect must be seen
+            await asyncio.sleep(0)  # lets a disconnect be seen: sends to fast readers never yield
 
     async def speak(encoder: Encoder) -> None:
         nonlocal is_started
@@ -271,7 +269,7 @@ def _read_request(service: SpeechService, body: Body) -> tuple[SpeechRequest, bo
     )
     request = replace(
         request,
-        max_new_tokens=fields.max_new_tokens,  # one above the ceiling is refused, not dropped
+        max_new_tokens=fields.max_new_tokens,  # a value above the ceiling is refused later
         loudness_lufs=fields.loudness,
     )
     return request, fields.stream

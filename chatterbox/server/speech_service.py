@@ -27,7 +27,7 @@ from chatterbox.server.schemas import SEED_LIMIT, Sampling, random_seed
 from chatterbox.text import CodeBlocks, Segment
 
 RECORDING_FIELD = "voice_file"
-"""Form field with a recording of the voice to speak in."""
+"""Form field for a recording of the voice to use."""
 WORDLESS_S = 0.1
 """Silence sent for a text without words when the request allows it. Clients that split text at
 punctuation would otherwise show an error."""
@@ -106,7 +106,7 @@ class SpeechService:
 
         `voice` is an id or name, or an uploaded recording to clone. `seed` may be any integer. A
         `max_new_tokens` above the server's ceiling is dropped. Pass `deterministic=False` for a
-        seed that the server drew rather than the client.
+        seed chosen by the server, not the client.
         """
         engine = self.models.engine
         is_below_ceiling = max_new_tokens is not None and max_new_tokens < engine.max_tokens
@@ -185,7 +185,7 @@ class SpeechService:
             return np.concatenate(pieces), speech.report
 
     def _check(self, request: SpeechRequest) -> None:
-        """Refuse a request before it waits: in another phase of the server, or for its text."""
+        """Raises the errors of `Lifecycle.check_open`, TextTooLong and EmptyText."""
         self.admission.lifecycle.check_open()
         limit = self._config.max_text_length
         if len(request.text) > limit:
@@ -197,9 +197,9 @@ class SpeechService:
     async def _preparing(
         self, engine: TTSEngine, request: SpeechRequest
     ) -> AsyncIterator[asyncio.Future[_Prepared]]:
-        """Look the voice up and segment the text in the thread pool, while the request waits for
-        its place: a request that cannot be spoken then needs none. No segments mean silence; no
-        voice, that it must be cloned from a recording."""
+        """Yield a future of the request's segments and voice. They are prepared in a thread while
+        the request waits for a place, so that a request that fails here needs no place. An empty
+        list of segments means silence. A voice of None must be cloned from the recording."""
 
         def prepare() -> _Prepared:
             voice = request.voice

@@ -1,6 +1,6 @@
 """Routes for health, probes, metrics, the web page, `/`, and models.
 
-None waits for an engine or takes a place, except those that load and unload models.
+Only the routes that load and unload models wait for an engine. No route takes a place.
 """
 
 import hashlib
@@ -42,11 +42,11 @@ PAGE_HEADERS: Mapping[str, str] = {
 }
 
 MINI_NOTICE = (
-    "This is the embedded demonstration model, not Chatterbox Turbo: it shows that everything "
-    "works, but sounds nothing like it."
+    "This is the embedded demonstration model, not Chatterbox Turbo: it shows that the server "
+    "works, but sounds nothing like Turbo."
 )
 REFERENCE = "reference"
-"""Query of `/` that shows `/docs`: the page links to it by a relative URL."""
+"""Query of `/` that shows `/docs`, so that the page can link to it by a relative URL."""
 MAX_SKIPPED = 100
 """Limit for the skipped voices listed in `/health`, which is polled often."""
 DIRECTORIES = re.compile(r"(?<![\w:/.])(?:/[^/\s'\":]+)+/|\b[A-Za-z]:\\(?:[^\\\s]+\\)*")
@@ -138,7 +138,7 @@ def model_router(models: ModelPool, operators: frozenset[int | None]) -> APIRout
 
     def check_operator() -> None:
         if operators and current_key.get() not in operators:
-            raise OperatorOnly("Only a key of the setting operator_keys may do this.")
+            raise OperatorOnly("Only keys in the setting 'operator_keys' may do this.")
 
     @router.get("/models")
     async def list_models() -> Response:

@@ -67,8 +67,8 @@ def voice_router(voices: VoiceService) -> APIRouter:
 
     @router.get("/voices", openapi_extra=query_schema(PageFields))
     async def list_voices(request: Request) -> Response:
-        """List the built-in voices, then the others from oldest to newest. With `limit`, one page
-        of them, which begins behind the voice with the id `after`."""
+        """List the built-in voices, then the others from oldest to newest. With `limit`, return one
+        page, which begins after the voice with the id `after`."""
         fields, _ = parse_lenient_fields(PageFields, Body(dict(request.query_params)))
 
         def render(infos: list[VoiceInfo]) -> dict[str, Any]:
@@ -82,13 +82,13 @@ def voice_router(voices: VoiceService) -> APIRouter:
 
     @router.post("/voices/register", openapi_extra=form_schema(RegisterFields, file=FILE))
     async def register(request: Request) -> Response:
-        """Make a voice of a recording. The same recording has the same id; 201 when it is new."""
+        """Make a voice from a recording. The same recording always has the same id; 201 if new."""
 
         async def work(body: Body, upload: Upload) -> Response:
             fields = parse_fields(RegisterFields, body)
             upload.transcript = fields.transcript
             info, is_new = await voices.register(upload, fields.name)
-            message = "The voice is registered." if is_new else "This recording was known already."
+            message = "The voice is registered." if is_new else "The voice was already registered."
             return _response(info, message, status=201 if is_new else 200)
 
         return await answer_upload(
@@ -126,7 +126,7 @@ def voice_router(voices: VoiceService) -> APIRouter:
 
     @router.get("/voices/{voice_id}/recording", **file_route("audio/flac"))
     async def get_recording(voice_id: str) -> Response:
-        """Get the recording that the voice was made of, as FLAC."""
+        """Get the recording that the voice was made from, as FLAC."""
         info = await voices.info(voice_id)
         flac = await voices.run_on_engine(lambda engine: engine.voices.recording(info.voice_id))
         return Response(flac, media_type="audio/flac")
@@ -138,7 +138,7 @@ def voice_router(voices: VoiceService) -> APIRouter:
 def _add_names(router: APIRouter, voices: VoiceService) -> None:
     @router.put("/voices/{voice_id}/name", openapi_extra=form_schema(NameFields))
     async def rename_voice(request: Request, voice_id: str) -> Response:
-        """Rename a voice. Its old name is free again."""
+        """Rename a voice. Its old name becomes free."""
         rename = voices.library.rename
         async with voices.read_body(request) as body:
             fields = parse_fields(NameFields, body)
@@ -154,7 +154,7 @@ def _add_names(router: APIRouter, voices: VoiceService) -> None:
 
     @router.put("/voices/{voice_id}/aliases/{alias}")
     async def add_alias(voice_id: str, alias: str) -> Response:
-        """Give a voice another name beside its own."""
+        """Add an alias to a voice, which can then be used like its name."""
         await voices.info(voice_id)
         info = await voices.run(voices.library.set_alias, voice_id, alias)
         return _response(info, "The alias is added.")

@@ -21,10 +21,10 @@ from chatterbox.voices.library import VoiceLibrary
 from chatterbox.voices.names import VoiceInfo
 
 JSON_DEPTH = 2
-"""Lists and objects down to this depth are encoded element by element, which takes microseconds
-each, so that other threads run in between. `json.dumps` would encode the whole list in one go."""
+"""Lists and objects down to this depth are encoded element by element, so that other threads run
+in between. One `json.dumps` of the whole list would hold the interpreter's lock."""
 REFRESH_TIMEOUT_S = 1.0
-"""A list of voices waits no longer for a store that does not answer."""
+"""Longest time that a list of voices waits for the shared store."""
 FIELDS_BYTES = 64 * 1024
 """Limit for the fields of calls that take a voice's name or a file."""
 AUDIO_SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".aac", ".webm")
@@ -71,7 +71,7 @@ class VoiceService:
 
     @property
     def default_voice(self) -> str:
-        """Name of the voice used when a request names none."""
+        """Name of the voice used if a request names no voice."""
         return self._models.engine.voices.default_voice
 
     @property
@@ -86,8 +86,8 @@ class VoiceService:
         return self._models.engine.voices
 
     def resolve(self, name: str) -> str:
-        """Return the id of the voice with this id, name or alias; the name may be that of an audio
-        file. Raises VoiceNotFound."""
+        """Return the id of the voice with this id, name or alias. If there is none, directories and
+        an audio file's suffix are removed from the name. Raises VoiceNotFound."""
         try:
             return self.library.info(name).voice_id
         except VoiceNotFound:

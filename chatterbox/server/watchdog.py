@@ -21,9 +21,9 @@ from chatterbox.errors import EXIT_STALLED
 log = logging.getLogger(__name__)
 
 LOOKS = 30
-"""Checks within `stall_timeout_s`; by default one a second."""
+"""Least number of checks within `stall_timeout_s`; by default one a second."""
 LONGEST_PAUSE_S = 5.0
-"""Longest interval between checks: a service manager expects a sign of life."""
+"""Longest interval between checks, since each notifies the service manager."""
 LAST_RESORT_S = 10.0
 """Time for the event loop to end the process after a stall; then the watchdog does."""
 
@@ -32,7 +32,7 @@ class Watchdog:
     """Checks heartbeats from `start` to `stop`, in its own thread. It calls `on_look` after every
     check without a stall, and `on_stall` with the name of the stalled thread, at most once.
 
-    With `use_timer`, faulthandler's timer, of which a process has one, watches the watchdog.
+    With `use_timer`, faulthandler's timer (one per process) watches the watchdog's own thread.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
-"""uvicorn's WebSocket protocol, with limits on what a client makes the server parse and buffer.
+"""uvicorn's WebSocket protocol, with limits on the data that a client makes the server process.
 
 uvicorn answers every ping at once, even if the client does not read, and parses all received data
-in one go. Here data is parsed in slices, and not while a message waits for the application or the
-transport's buffer is above its high-water mark. Frames that carry nothing for the application are
-rate-limited; a client that exceeds the rate is closed with 1008.
+in one go. Here data is parsed in slices; parsing pauses while a message waits for the application
+or the transport's buffer is above its high-water mark. Control frames and message fragments are
+rate-limited; a client that exceeds the rate is disconnected with 1008.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,8 @@ FRAMES_PER_S = 100.0
 BURST_FRAMES = 1000.0
 """Rate limit for message fragments, and for frames after the server's own close."""
 CONTROL_COST = 10.0
-"""Cost of a ping or pong in frames: 10 a second, 100 at once. Clients send one in about 20 s."""
+"""Cost of a ping or pong in frames, which allows 10 a second and 100 at once. Clients send about
+one in 20 s."""
 
 
 class TokenBucket:
@@ -91,7 +92,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         self._parse_soon()  # reading continues after a close
 
     def handle_connect(self, event: Request) -> None:
-        """Let uvicorn handle it, and add SECURITY_HEADERS to its own error responses."""
+        """Let uvicorn answer the handshake, with SECURITY_HEADERS in its error responses."""
         send = self.conn.send_response
 
         def send_guarded(response: Response) -> None:
@@ -124,7 +125,7 @@ class WebSocket(WebSocketsSansIOProtocol):
             super().handle_cont(event)
 
     def _allow_message(self, first: Frame) -> bool:
-        """Whole messages cost nothing: parsing waits for the application to read them."""
+        """Unfragmented messages are free: parsing waits for the application to read them."""
         return (first.fin and not self.close_sent) or self._allow(1)
 
     def _allow(self, cost: float) -> bool:
