@@ -1,4 +1,4 @@
-"""Messages for the person who starts a command: ready, demonstration model, no key set."""
+"""Messages on the terminal: ready, demonstration model, no key set."""
 
 import os
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Benchmark of a running server over HTTP. Imports nothing of the server."""
+"""Benchmark of a running server over HTTP. Does not import the server."""

@@ -47,7 +47,7 @@ class Workload:
 
 
 class BenchmarkError(Exception):
-    """The benchmark cannot continue. Has one line for the user and the exit code."""
+    """Raised when the benchmark cannot continue. Has one line for the user and the exit code."""
 
     def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
         super().__init__(message)

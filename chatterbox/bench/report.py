@@ -1,4 +1,4 @@
-"""Figures of each level, the table's rows, and the summary in words."""
+"""The figures of each level, the rows of the table, and the summary in words."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ class Outcome:
 
     @property
     def latency_s(self) -> float:
-        """Time from due to the last byte."""
+        """Time from the due time to the last byte."""
         return self.ended_s - self.started_s
 
     @property
@@ -72,7 +72,7 @@ class Level:
         self.audio_s = sum(o.audio_s for o in good)
         self.throughput_hz = len(good) / self.wall_s  # successful requests per second
         self.audio_per_s = self.audio_s / self.wall_s  # seconds of audio per second
-        # From here on, only of successful requests
+        # All further figures count successful requests only
         self.rtf = _spread([o.rtf for o in good])
         self.latency_s = _spread([o.latency_s for o in good])
         self.first_audible_s = _spread(audible_s)

@@ -24,11 +24,11 @@ from chatterbox.server.run import address_of, bind
 NAME, DEPLOYMENT = "chatterbox", "tts"
 LOCAL = "local"
 OBJECT_STORE_BYTES = 100 * 2**20
-"""Memory of Ray's object store. Audio does not pass through it, only large uploads do."""
+"""Memory of Ray's object store. Only large uploads pass through the store; audio does not."""
 RAY_LOGGING = {"enable_access_log": False, "log_level": "WARNING"}
 """Logging options of Ray's processes: replicas already log each request."""
 SPARE_REQUESTS = 32
-"""Requests of one replica beyond its places: probes, voice lists, uploads, refusals."""
+"""Requests that a replica accepts beyond its places: probes, voice lists, uploads, refusals."""
 RETRY_S = 5.0
 """`Retry-After` of Ray's answer when all replicas and their queues are full."""
 HEALTH_CHECK_S = 2.0
@@ -83,8 +83,8 @@ def application(args: dict[str, Any], make_engine: MakeEngine | None = None) -> 
 
 
 def _places(tts: TTSConfig, cluster: ClusterConfig) -> tuple[int, int]:
-    """Return how many requests one replica runs and queues. A GPU's memory decides that, but is not
-    visible from here, so with a GPU this is the largest number possible."""
+    """Return how many requests one replica runs and queues. With a GPU, these depend on its memory,
+    which is unknown here, so they are the largest numbers possible."""
     if cluster.gpus_per_replica:
         maximum = default_settings(math.inf)
         tts = tts.model_copy(update={n: maximum[n] for n in maximum.keys() - tts.model_fields_set})
@@ -107,7 +107,7 @@ def run(flags: Mapping[str, Any], say: Callable[[str], None]) -> int:
     is_local = cluster.cluster_address == LOCAL
     port, address = server.port, f"http://{server.host}:{server.port}"
     if is_local:
-        sock = bind(server.host, server.port)  # its error for a used port is one clear line
+        sock = bind(server.host, server.port)  # reports a port in use in one clear line
         port, address = sock.getsockname()[1], address_of(sock)
         sock.close()
     elif load(TTSConfig, settings).voices is None:

@@ -14,15 +14,16 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 LARGEST = {"uptime_s", "window_s", "p50", "p95"}
-"""Fields whose maximum is taken: they cannot be summed. Quantiles cannot be merged exactly."""
+"""Fields merged by their maximum, since they cannot be summed. For quantiles this is inexact."""
 MEANS = {"mean": "count", "mean_rows": "steps"}
-"""Field that is a mean → field with the number of values behind it."""
+"""Field with a mean → field with the number of values."""
 ReplicaMetrics = tuple[str, Any]
 """Name of a replica, and its metrics."""
 
 
 class MetricsRoute(Route):
-    """A route that puts itself into the scope, as FastAPI's do: the request log reads its path."""
+    """Route that adds itself to the scope, as FastAPI's routes do, since the request log reads
+    it."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child_scope = super().matches(scope)

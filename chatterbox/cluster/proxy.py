@@ -20,12 +20,12 @@ RAY_PATHS = "/-/"
 RETRY_S = 5.0
 """`Retry-After` of errors for which Ray sends none."""
 REPLICA_HEADER = "x-content-type-options"
-"""A header that every answer of a replica has, and no answer of Ray."""
+"""A header that every answer of a replica has, but no answer of Ray."""
 REQUEST_ID = b"x-request-id"
 
 
 def middleware() -> list[Middleware]:
-    """Called by each proxy when it starts (RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH)."""
+    """Return the middleware; each proxy calls this at its start (`RAY_ENVIRONMENT`)."""
     return [Middleware(RayAnswers)]
 
 
@@ -65,7 +65,7 @@ class RayAnswers:
 
 
 def _ray_error(message: Message) -> ChatterboxError | None:
-    """Translate the first message of an answer; returns None if a replica sent it."""
+    """Translate the first message of an answer. Returns None if a replica sent the message."""
     if message["type"] != "http.response.start":
         return None
     headers = Headers(raw=message["headers"])

@@ -51,7 +51,7 @@ class Replica:
         handler = logging.StreamHandler()
         handler.setFormatter(log_formatter(server.log_format, tty=False))
         logging.basicConfig(level=server.log_level.upper(), handlers=[handler])
-        tts.data_dir.mkdir(parents=True, exist_ok=True)  # voices may be kept in it
+        tts.data_dir.mkdir(parents=True, exist_ok=True)  # may be the folder of the voices
         engine = make_engine(tts) if make_engine else None
         models = self._models = ModelPool(configs_of(tts, server.models), server, engine)
         self._lifecycle = Lifecycle(models)
@@ -103,8 +103,8 @@ class Replica:
             await asyncio.to_thread(library.refresh)
 
     async def _broadcast(self, method: str, *arguments: object) -> list[Any]:
-        """Call a method of all replicas, this one included. Returns the answers of those that have
-        not just ended; an empty list after BROADCAST_S."""
+        """Call a method of all replicas, including this one. Returns the answers of the replicas
+        that did not fail; an empty list after BROADCAST_S."""
         context = serve.get_replica_context()
         replicas = serve.get_deployment_handle(context.deployment, context.app_name)
         answers = replicas.broadcast(method, *arguments)
@@ -124,7 +124,7 @@ class Replica:
         return JSONResponse(merged_json([body for _, body in found]), headers=NO_STORE)
 
     def __del__(self) -> None:
-        """Called by Ray when no request is left, or their time has run out."""
+        """Called by Ray when all requests are finished or out of time."""
         if hasattr(self, "_watchdog"):
             self._lifecycle.drain()
             self._watchdog.stop()

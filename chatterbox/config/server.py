@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 from chatterbox.config.sources import Settings
 
 MIN_KEY_CHARS = 8
-"""Shortest key. Although `server/auth.py` slows down guessing, shorter keys could be guessed."""
+"""Shortest key; shorter keys could be guessed although `server/auth.py` slows down guessing."""
 MAX_KEY_CHARS = 512
 _KEY = re.compile(r"[!-~]+")
 

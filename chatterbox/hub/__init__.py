@@ -1,1 +1,1 @@
-"""Which files a model consists of, where they come from, and whether they are whole."""
+"""The files of a model: selection, download, and checks that they are complete."""

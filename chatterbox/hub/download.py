@@ -12,10 +12,10 @@ from chatterbox.hardening import read_text_file
 from chatterbox.loading import report_progress
 
 PROBE_TIMEOUT_S = 4.0
-"""How long to wait for the hub, so that `auto` settles within 5 s without a network."""
+"""Longest wait for the hub, so that `auto` takes at most 5 s without a network."""
 RECEIPT = ".complete.json"  # maps downloaded files to their sizes
 MAX_SHARDS = 32
-"""Files of one graph's weights: 64 GB at the hub's usual 2 GB per file."""
+"""Most weight files of one graph: 64 GB at the hub's usual 2 GB per file."""
 
 Notify = Callable[[str], None]
 """Shows a line to the operator."""

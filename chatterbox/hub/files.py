@@ -42,7 +42,7 @@ class Graph:
     setting: str  # field of TTSConfig with the precision of this graph
     automatic: Mapping[str, Precision | tuple[Precision, ...]]
     """Default precisions by device ("cpu" or "cuda"): the first that is published is used."""
-    precisions: tuple[Precision, ...] = PRECISIONS  # those of acceptable quality
+    precisions: tuple[Precision, ...] = PRECISIONS  # precisions of acceptable quality
     optional: bool = False  # skipped if the file does not exist
 
 
@@ -124,7 +124,8 @@ class ModelFiles:
 
     def fingerprint(self, graph: str) -> str:
         """Return 16 hex digits that identify the graph and its weights. They are a SHA-256 of the
-        graph, each sidecar's size and FINGERPRINT_BLOCKS blocks of it (it can be a gigabyte)."""
+        graph and, since weights can have gigabytes, each sidecar's size and FINGERPRINT_BLOCKS of
+        its blocks."""
         digest = hashlib.sha256(self.graph(graph).read_bytes())
         for sidecar in self.sidecars(graph):
             size = sidecar.stat().st_size

@@ -15,12 +15,12 @@ from chatterbox.hub.files import FamilyFiles, Graph, ModelFiles, Precision, Repo
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 CONFIG_ONLY = Repository((), ("config.json",))
-"""The file that identifies the family of an unknown hub model."""
+"""Only `config.json`, which identifies the family of an unknown hub model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The model to load."""
+    """The model to load: its family and its files."""
 
     name: str  # "mini", a hub id, or a directory's name
     family: str
@@ -40,7 +40,8 @@ def select(
 
 def precisions(config: TTSConfig, device: str, graph: Graph) -> tuple[Precision, ...]:
     """Return the precisions to try for a graph, best first: the graph's own setting, `model_dtype`,
-    or the device's defaults. Raises ModelError if the own setting is of unacceptable quality."""
+    or the device's defaults. Raises ModelError if the graph's own setting is of unacceptable
+    quality."""
     own: PrecisionSetting | None = getattr(config, graph.setting)
     chosen = own or config.model_dtype
     if chosen == "auto" or (chosen not in graph.precisions and not own):
