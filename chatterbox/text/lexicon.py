@@ -1,7 +1,7 @@
 """Words, symbols and units of English, loaded from `tables/*.txt`.
 
 In a table, `[name]` opens a section and a line that begins with `# ` is a comment. A section holds
-either words, or rows: written forms separated by spaces, then ` | ` and what is said for them.
+either words, or rows: written forms separated by spaces, then ` | ` and their spoken form.
 """
 
 from collections.abc import Iterable
@@ -60,11 +60,11 @@ LABELS, STARTERS = words_in("labels"), words_in("starters")
 
 # --- currencies and units ------------------------------------------------------------------------
 SCALES = spoken_in("scales")
-"""Written in lower case."""
+"""Written form, in lower case → spoken form."""
 
 
 class Currency(NamedTuple):
-    """Spoken names of a currency and of its hundredth; no `cent` where hundredths are not used."""
+    """Spoken names of a currency and of its hundredth; `cent` is "" if hundredths are not used."""
 
     one: str
     many: str
@@ -79,7 +79,7 @@ def _currency(one: str, many: str = "", cent: str = "", cents: str = "") -> Curr
 
 CURRENCIES = {sign: _currency(*said) for sign, said in rows_in("currencies").items()}
 CURRENCY_SIGNS = "".join(sign for sign in CURRENCIES if len(sign) == 1)
-"""The currencies that have a character of their own."""
+"""Currency signs of one character."""
 
 UNITS = {sign: (said[0], [*said, said[0] + "s"][1]) for sign, said in rows_in("units").items()}
 """Symbol → singular, plural."""
@@ -107,6 +107,6 @@ COMMANDS = {name: said for name, said in _SYMBOLS.items() if name.isascii()} | {
     for letter in set(GREEK.values())
     for name in (letter, letter.capitalize(), "var" + letter)
 }
-"""LaTeX commands, without the backslash, and what is said for them."""
+"""LaTeX command without the backslash → spoken form."""
 CHARACTERS = {char: said for char, said in _SYMBOLS.items() if not char.isascii()}
-"""Characters that no step reads otherwise, and what is said for them."""
+"""Character that no step reads → spoken form."""

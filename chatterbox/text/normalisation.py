@@ -1,7 +1,7 @@
-"""Turn written English into words that can be spoken as they stand.
+"""Turn written English into words, without digits or symbols, for the model to speak.
 
-Each step reads one kind of notation and leaves the rest to the steps after it. A long text is read
-in blocks, so that no pattern holds the interpreter's lock for long; the time is checked in between.
+Each step reads one kind of notation and leaves the rest to later steps. A long text is read in
+blocks, so that no pattern holds the interpreter's lock for long; time is checked between blocks.
 """
 
 import functools
@@ -38,22 +38,22 @@ log = logging.getLogger("chatterbox.text")
 Rule = Callable[[str], str]
 
 BLOCK_CHARS = 2000
-"""Most characters that a rule sees at once."""
+"""Maximum length of a block."""
 LEAST_TEXT_S = 5.0
 CHAR_S = 50e-6
-"""Processor time allowed for each text, and on top for each character, in seconds; TextTooLong
-beyond it. Ordinary text takes about 8 µs a character."""
+"""Processor time allowed for a text, in seconds: LEAST_TEXT_S plus CHAR_S for each character;
+TextTooLong above it. Ordinary text takes about 8 µs a character."""
 
 _SENTENCE_END = re.compile(r"((?<=[.!?]) |\n)")
 _BLOCK_ENDS = tuple(
     re.compile(pattern)
     for pattern in (r"\n", r"(?<=[a-z]{4}[.!?]) (?=[A-Z])", r" (?![^\[\]\s]{1,32}\])")
 )
-"""Where a block may end, the best place first: after a line, a sure sentence, a word."""
+"""Places where a block may end, best first: after a line, a clear sentence end, a word."""
 
 
 class Allowance:
-    """Limit the processor time that one text takes on the calling thread."""
+    """Limits the processor time that a text may take on the calling thread."""
 
     def __init__(self, chars: int) -> None:
         self._until_s = time.thread_time() + LEAST_TEXT_S + CHAR_S * chars
@@ -69,8 +69,8 @@ class Allowance:
 def apply(
     rules: Iterable[Rule], text: str, allowance: Allowance, needs: re.Pattern[str] | None = None
 ) -> str:
-    """Apply `rules` to `text` in order, as long as `needs` is found in it. Raises TextTooLong, and
-    nothing else."""
+    """Apply `rules` to `text` in order, while the text has a match of `needs`. Raises only
+    TextTooLong."""
     allowance.check()
     for rule in rules:
         if needs and not needs.search(text):
@@ -95,7 +95,7 @@ def by_blocks(read: Rule, text: str) -> str:
 
 
 def _block(text: str, start: int) -> tuple[int, int]:
-    """Return where the block that begins at `start` ends, and where the next block begins."""
+    """Return the end of the block that begins at `start`, and the start of the next block."""
     limit = start + BLOCK_CHARS
     if len(text) <= limit:
         return len(text), len(text)
@@ -107,7 +107,7 @@ def _block(text: str, start: int) -> tuple[int, int]:
 
 
 def _by_sentences(rule: Rule, text: str, allowance: Allowance) -> str:
-    """Apply `rule` to each sentence of `text` alone, and leave it out where it raises."""
+    """Apply `rule` to each sentence separately. A sentence on which it raises stays as it is."""
     sentences = _SENTENCE_END.split(text)  # sentence, space, sentence, …
     if len(sentences) == 1:
         return text
@@ -179,7 +179,7 @@ _NUMBERS = (
     numbers.remaining,
 )
 _SIGNS = (_capitalise, signs.read, characters.tidy)
-"""All the rules except those that know the tags, in their order. Rules up to `_LINES` see the whole
+"""All rules in order, except those that need the model's tags. Rules up to `_LINES` see the whole
 text, the others one block; rules of `_NUMBERS` only lines with digits, until no digits are left."""
 
 
@@ -198,8 +198,8 @@ def normalise(
     abbreviation at the end of a line (`in Nov`) gets a stop first and is read the next time.
     Text that is not `english` only loses its markup; the model reads its numbers and symbols.
 
-    A rule that raises is left out for the sentence at fault. Raises TextTooLong when the
-    `allowance` of processor time is used up, and nothing else.
+    A rule that raises is skipped for that sentence. Raises only TextTooLong, when the `allowance`
+    of processor time is used up.
     """
     allowance = allowance or Allowance(len(text))
     first: tuple[Rule, ...] = (markup.skip_code_blocks,) if fenced_code == "skip" else ()

@@ -1,4 +1,4 @@
-"""Building blocks of the reading rules: steps, the text around a match, nouns behind a number.
+"""Building blocks of the reading rules: steps, the text around a match, nouns after a number.
 
 A sum or a measure before its noun is read in the singular: `a $20 bill`, `the 50mm lens`.
 """
@@ -13,10 +13,9 @@ Say = Callable[[Match], str]
 
 
 class Step:
-    """Read one kind of notation: an ordered list of patterns and the words that replace them.
+    """Reads one kind of notation: an ordered list of patterns and the words that replace them.
 
-    `needs`, of a step or of a rule, is a pattern that is cheap to search for. Where the text does
-    not contain it, the step or rule is skipped.
+    `needs` is a cheap pattern. A step or rule is skipped if the text has no match of its `needs`.
     """
 
     def __init__(self, module: str, name: str = "read", needs: str = "") -> None:
@@ -25,12 +24,12 @@ class Step:
         self._rules: list[tuple[re.Pattern[str], re.Pattern[str], str | Say]] = []
 
     def add(self, pattern: str, said: str | Say, needs: str = "") -> None:
-        """Add a rule that replaces `pattern` by `said`."""
+        """Add a rule that replaces `pattern` with `said`."""
         self._rules.append((re.compile(needs), re.compile(pattern), said))
 
     def rule(self, pattern: str, needs: str = "") -> Callable[[Say], Say]:
-        """Decorate a function that returns the words for a match of `pattern`, or the match itself
-        where the rule does not apply."""
+        """Decorate a function that returns the words for a match of `pattern`, or the matched text
+        if the rule does not apply."""
 
         def decorate(say: Say) -> Say:
             self.add(pattern, say, needs)
@@ -62,13 +61,13 @@ _LAST_WORD = re.compile(r"(?<!\w)\w[\w'-]*(?= $)")
 
 
 def word_before(match: Match) -> str:
-    """Return the word in front of the match, "" unless exactly one space stands between them."""
+    """Return the word before the match, or "" unless exactly one space separates the two."""
     found = _LAST_WORD.search(text_before(match, 34))
     return found[0] if found else ""
 
 
 def space_after(match: Match) -> str:
-    """Return the space that is missing where the next word touches the match: `w/Bob`."""
+    """Return a space if the next word touches the match, as in `w/Bob`, else ""."""
     return " " * text_after(match).isalnum()
 
 
@@ -86,7 +85,8 @@ _NOUN = re.compile(
     r"([a-z]{3,20}|[A-Z][A-Za-z]{1,19})\b(?!')"
 )
 _ENDS_CLAUSE = re.compile(r" (?:[a-z]+(?:ed|ly)|[A-Z][a-z]+)\b")
-"""Behind a definite article: `the 5 MB used`, `the 20 kg Bob carried`."""
+"""Matches a word that is not a noun after a definite article: `the 5 MB used`, `the 20 kg Bob
+carried`."""
 _PART = re.compile(rf" (?:{any_in('materials')} )?{any_in('parts')}\b(?!')")
 _JOINED = re.compile(r"-(?:long|wide|tall|high|deep|thick|old|heavy)\b")
 _PRICED = re.compile(
@@ -118,5 +118,5 @@ def part_follows(text: str, end: int) -> bool:
 
 
 def price_noun_follows(text: str, end: int) -> bool:
-    """Whether the sum that ends at `end` names a note or a price: `$20 bills`, `$9-an-hour`."""
+    """Whether the sum that ends at `end` describes a note or a price: `$20 bills`, `$9-an-hour`."""
     return _PRICED.match(text, end) is not None

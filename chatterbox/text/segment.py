@@ -1,4 +1,4 @@
-"""Cut the text of a request into segments of whole sentences, and pauses between them."""
+"""Split the text of a request into segments, of whole sentences if they fit, and pauses."""
 
 import itertools
 import re
@@ -15,11 +15,11 @@ from chatterbox.text.normalisation import NO_TAGS, Allowance, normalise, report
 
 @dataclass(frozen=True, slots=True)
 class SegmentLimits:
-    """Limits of the length of segments.
+    """Limits on the length of segments.
 
     The first segment is short, so that its sound comes early. A last segment of fewer than
-    `tail_words` is joined to the one before, because models speak very short texts badly. No
-    segment exceeds `max_chars`: Turbo breaks down beyond about 300 characters.
+    `tail_words` is joined to the previous segment if both fit, because models speak very short
+    texts badly. No segment exceeds `max_chars`: Turbo fails above about 300 characters.
     """
 
     first_words: int = 40
@@ -30,10 +30,10 @@ class SegmentLimits:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Text that the model speaks in one piece, and the silences that the text asks for around it.
+    """Text that the model speaks in one piece, and the pauses that the user's text sets around it.
 
-    A pause between two segments belongs to the later one; only the last segment of a text can have
-    `pause_after_s`. 0 means that the text asks for no pause.
+    A pause between two segments belongs to the later segment; only the last segment of a text can
+    have `pause_after_s`.
     """
 
     text: str
@@ -45,9 +45,9 @@ _ENDS = tuple(".!?…,;:-—。！？，、؟।")
 
 
 def finish(text: str) -> str:
-    """Reduce white space and add a missing stop at the end, without which voices go on speaking.
+    """Reduce white space, and add a missing stop at the end: without a stop, voices go on speaking.
 
-    The default of `prepare`, for models whose authors prescribe nothing else.
+    The default clean-up, for models whose authors prescribe no other.
     """
     text = " ".join(text.split())
     return text if text.endswith(_ENDS) else text + "."
@@ -90,7 +90,7 @@ def prepare(
 
 
 def _pieces(words: str, limits: SegmentLimits, *, first: bool) -> list[str]:
-    """Split `words`; if `split` raises, cut at spaces into pieces of the greatest length."""
+    """Split `words`; if `split` raises, cut at spaces into pieces of the maximum length."""
     try:
         return split(words, limits, first=first)
     except Exception as fault:  # noqa: BLE001 - the text is still spoken
@@ -127,17 +127,17 @@ _CUTS = tuple(
         r" (?![^\[\]\s]{1,32}\])",
     )
 )
-"""Where a sentence that exceeds the limits is cut, the best kind of place first. Tags have at most
-two words and stay whole."""
+"""Places where a sentence that exceeds the limits is cut, the best kind first. Tags have at most
+two words and are never cut."""
 _LOOK_AHEAD_CHARS = 12
-"""Characters behind a place that the longest of `_CUTS` must see: ` although `."""
+"""Characters after a place that the longest pattern of `_CUTS` needs: ` although `."""
 _LEAST_FILL = 0.4
-"""Least share of the room that a piece fills. A place that leaves less is passed over for one of a
-worse kind: `Oh,` alone is too short to speak well."""
+"""Smallest share of the allowed length that a piece may fill. Places that leave less are skipped in
+favour of a worse kind of place: `Oh,` alone is too short to speak well."""
 
 
 def split(text: str, limits: SegmentLimits, *, first: bool = True) -> list[str]:
-    """Cut `text` into pieces that keep `limits` after they are cleaned up. Linear time.
+    """Cut `text` into pieces that are within `limits` after clean-up. Linear time.
 
     `text` comes from `normalise` and contains no pauses. The pieces contain every word once, in
     order. `first_words` applies to the first piece, and only if `first` is true.
@@ -170,8 +170,8 @@ def split(text: str, limits: SegmentLimits, *, first: bool = True) -> list[str]:
 
 
 def _sentences(text: str) -> Iterator[_Span]:
-    """Yield the spans of sentences. Tags alone belong to the sentence behind them, at the end of
-    the text to the one before."""
+    """Yield the spans of sentences. Tags that stand alone join the next sentence, or at the end of
+    the text the previous sentence."""
     whole: _Span | None = None
     tags_at: int | None = None
     for start, end in _stretches(text):
@@ -214,8 +214,8 @@ def _words(text: str, start: int, end: int, limits: SegmentLimits) -> int:
 
 
 def _cut(text: str, start: int, end: int, room: int, limits: SegmentLimits) -> _Span:
-    """Return where the piece from `start` ends and where the next one begins: at the best kind of
-    place, and among these at the one that makes the pieces most equal."""
+    """Return the end of the piece from `start` and the start of the next piece. The cut is at the
+    best kind of place, where the pieces become most equal in length."""
     window = min(end, start + limits.max_chars - len(text[start].upper()))
     if window - start >= 2 * room:  # a word and its space have two characters at least
         words = itertools.islice(_WORD.finditer(text, start, window), room - 1, room)
@@ -232,8 +232,8 @@ def _cut(text: str, start: int, end: int, room: int, limits: SegmentLimits) -> _
 
 
 def _written(text: str, start: int, end: int) -> str:
-    """Return the piece, "" if it is only dashes. A piece that ends inside a sentence gets a comma,
-    so that the voice stays up."""
+    """Return the piece's text, "" if the piece is only dashes. A piece that ends inside a sentence
+    gets a comma, so that the voice does not fall."""
     piece = text[start:end].replace("\n", " ").lstrip("— ")
     if end == len(text) or piece.endswith((*_STOPS, "]")) or not piece:
         return piece

@@ -1,7 +1,7 @@
 """Decide whether a sentence ends at a stop while text is still arriving.
 
-The answer is the same as for the whole text: a stop that may belong to an abbreviation waits for
-the next letter or word, the stop of an ordinary word does not.
+The result is the same as for the whole text: the decision on a stop that may belong to an
+abbreviation waits for the next word; a stop after an ordinary word is decided at once.
 """
 
 import re
@@ -21,7 +21,7 @@ _FOLLOWING = re.compile(r"(?P<gap>\s{0,64})(?P<opening>[\"'“”‘’(\[{*_]*)
 _LINE_MARK = re.compile(r"(?:[-*+•–—>#|]+|\d{1,3}[.)])(?:\s|$)|[-*+•–—>#|]+$|\d{1,3}$")
 """Matches the mark of a list item, a heading, a quotation or a table row at the start of a line."""
 _NAMED = re.compile(rf"(?:^|\s)(?!{lexicon.any_in('starters')}\s)(?:[A-Z][\w'-]*|\d+\w\w) \w+$")
-"""Matches a name before the last word, which is a street then, not a saint or a doctor."""
+"""Matches a name before the last word: `St` then means street, and `Dr` drive."""
 _LABEL = re.compile(r"\b([A-Za-z]{3,10}) \w$")
 _NUMERAL = re.compile(r"[IVXLC]+")
 _LONGEST_STARTER = max(map(len, lexicon.STARTERS))
@@ -32,12 +32,12 @@ _CALENDAR = {
     for form in (name, name.upper(), name.lower())
 } - {"may", "mar", "sat", "sun", "wed"}
 _BEFORE_DAY = (_CALENDAR | {*lexicon.BOOKS, "b", "d", "fl", "r"}) - {*lexicon.TITLES}
-"""Months, books of the Bible and the like: a stop belongs to them only before a number."""
+"""Months, books of the Bible and similar words: a stop belongs to them only before a number."""
 _ABBREVIATED = {word.rstrip(".").lower() for word in lexicon.ABBREVIATIONS}
 _SHORT = _ABBREVIATED | {
     word.lower() for word in (*lexicon.TITLES, *lexicon.STREETS, *lexicon.NUMBER_LABELS)
 }
-"""Words that a stop may belong to; units behind a number may have one as well."""
+"""Words that a stop may belong to, besides units after a number."""
 
 
 def ends_sentence(text: str, stop: Match) -> bool | None:
@@ -53,7 +53,7 @@ def ends_sentence(text: str, stop: Match) -> bool | None:
     if following["word"][:1].islower():
         return False
     mark = _LINE_MARK.match(text, following.end("gap"))
-    if mark:  # cut here, it would open the next text and be read as a mark
+    if mark:  # at the start of the next text, it would be read as a mark of the line
         return None if mark.end() == len(text) else False
     if not _may_go_on(word, text, stop):
         return True
@@ -64,7 +64,7 @@ def ends_sentence(text: str, stop: Match) -> bool | None:
 
 
 def _word_before(text: str, stop: Match) -> str:
-    """Return the word in front of the stop, without a number that touches it: `5km`."""
+    """Return the word before the stop, without a number attached to it: `5km` → `km`."""
     found = _LAST_WORD.search(text[max(0, stop.start() - 32) : stop.start()])
     return _LEADING_FIGURES.sub("", found[0] if found else "")
 
@@ -75,7 +75,7 @@ def _label_before(before: str) -> bool:
 
 
 def _may_go_on(word: str, text: str, stop: Match) -> bool:
-    """Whether the stop may belong to the word in front of it."""
+    """Whether the stop may belong to the word before it, rather than end a sentence."""
     if stop[0][0] not in ".…":
         return False
     if stop[0][0] == "…" or stop[0].startswith(".."):
@@ -91,7 +91,8 @@ def _may_go_on(word: str, text: str, stop: Match) -> bool:
 
 
 def _after_abbreviation(word: str, before: str, following: Match, end: int) -> bool | None:
-    """Decide by the next word, with the rules of `words`, behind an abbreviation."""
+    """Whether a sentence ends after an abbreviation, from the next word; None if more text is
+    needed. Follows the rules of `words`."""
     next_word = following["word"]
     if not word:
         return next_word == "" or not next_word[0].isalnum()
