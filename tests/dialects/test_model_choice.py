@@ -62,7 +62,7 @@ async def test_a_call_chooses_its_model(client, name):
         other[1] = other[1].replace(f'"{field}": "b"', f'"{field}": "nobody"')
     path, body = other[0], json.loads(other[1])
     answer = await (client.get(path) if body is None else client.post(path, json=body))
-    assert answer.status_code == 404 and "there are: a, b" in answer.text
+    assert answer.status_code == 404 and "the models are: a, b" in answer.text
 
 
 async def test_lists_are_for_the_model_in_the_address(client):

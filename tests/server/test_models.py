@@ -29,7 +29,7 @@ async def test_model_names_are_resolved_or_refused():
             assert (await say(client, name)).status_code == 200
         assert spoken_by(client.pool) == [*"aaaaa", "b", "c"]
         error = error_of(await say(client, "d"), 404, "model_not_found", "model")
-        assert "'d'" in error["message"] and error["message"].endswith("there are: a, b, c.")
+        assert "'d'" in error["message"] and error["message"].endswith("the models are: a, b, c.")
         assert error_of(await say(client, 7), 422, "invalid_value", "model")
         assert (await client.get("/v1/models/d")).status_code == 404
 
