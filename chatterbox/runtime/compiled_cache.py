@@ -2,8 +2,8 @@
 
 An entry's name is a hash of its identity: the SHA-256 of the published graph and its weights, the
 settings and the versions. Its `manifest.json` has the identity, the facts that the runtime needs,
-the proofs with their figures, and the SHA-256 of every file. All of it is checked when an entry is
-opened; an entry that fails a check is compiled again.
+the proofs with their figures, and the SHA-256 of every file. Opening an entry checks all of
+this; an entry that fails a check is compiled again.
 """
 
 import hashlib

@@ -190,7 +190,7 @@ class _Call:
         return list(self._outputs.host)
 
     def feeds(self) -> Feeds:
-        """Return a copy of the last run's inputs."""
+        """Return a copy of the previous run's inputs."""
         return {name: values.copy() for name, values in self._host.items()}
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:

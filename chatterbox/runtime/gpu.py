@@ -32,8 +32,8 @@ of onnxruntime."""
 
 
 class NoGpu(Exception):
-    """CUDA cannot be used; the message is one line with the remedy. `expected`: a machine without a
-    GPU, where nothing is wrong."""
+    """CUDA cannot be used; the message is one line with the remedy. `expected`: the machine
+    has no GPU, which is not a fault."""
 
     def __init__(self, reason: str, *, expected: bool = False) -> None:
         super().__init__(reason)

@@ -23,13 +23,11 @@ class Dense:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockQuantized:
-    """A weight in blocks along K that share a scale, packed as MatMulNBits reads it."""
+    """A weight in blocks along K that share a scale, packed for MatMulNBits."""
 
     codes: Array  # [N, blocks, block × bits / 8] uint8
     scales: Array  # [N, blocks] float32 or float16
-    zero_points: (
-        Array | None
-    )  # [N, ⌈blocks × bits / 8⌉] uint8, or float [N, blocks]; None: 2^(bits-1)
+    zero_points: Array | None  # [N, ⌈blocks × bits / 8⌉] uint8, or float [N, blocks]; None: middle
     bits: int
     block: int
     inputs: int

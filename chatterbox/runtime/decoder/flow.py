@@ -1,11 +1,10 @@
 """Runs the flow, which turns windows of codes into mel frames.
 
-A voice's prompt is the longer part of most windows, and the same in all of them. `PlainFlow`
-decodes it in every window. `CachedPromptFlow` decodes it once for each voice and caches the keys
-and values of its frames in every attention, which the frames of a window then attend to. The
-difference is that the prompt's frames no longer attend to the window. Instead the prompt is decoded
-with a repetition of its own codes after it; the result is as near to a one-shot decode as windows
-with the whole prompt are (docs/inside/decoder.md).
+A voice's prompt is the longer part of most windows, and the same in each. `PlainFlow` decodes the
+prompt in every window. `CachedPromptFlow` decodes the prompt once per voice and caches its keys and
+values in every attention; the frames of each window attend to these. The prompt's frames then
+cannot attend to the window. Instead, the prompt is decoded with its own codes repeated after it.
+The result is as close to a one-shot decode as that of `PlainFlow` (docs/inside/decoder.md).
 """
 
 from abc import ABC, abstractmethod

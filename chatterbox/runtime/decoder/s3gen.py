@@ -29,7 +29,7 @@ CODEC = CodecSpec(
     fade_in_frames=1,
     silence_tokens=frozenset({SILENCE_CODE}),
 )
-"""Look-ahead: the flow's encoder sees 3 codes ahead [source]. 2 more give the vocoder, whose
-filters reach about 5 mel frames ahead, only mel that is final (33 dB from the one-shot decode
-instead of 9). Left context: a third of a second (docs/inside/decoder.md). Fade-in: the decoder
-mutes the first 20 ms of every call and fades in over the next 20 ms [card]."""
+"""Look-ahead: the flow's encoder sees 3 codes ahead [source]. With 2 more, the vocoder, whose
+filters reach about 5 mel frames ahead, gets only final mel frames (33 dB SNR against the one-shot
+decode instead of 9). Left context: a third of a second (docs/inside/decoder.md). Fade-in: the
+decoder mutes the first 20 ms of every call and fades in over the next 20 ms [card]."""

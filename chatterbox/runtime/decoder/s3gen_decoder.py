@@ -2,7 +2,7 @@
 be cut in two.
 
 The flow decodes a window's codes after the voice's prompt. The vocoder gets the new mel frames,
-preceded by a few frames of the last window, so that its convolutions meet no edge between windows.
+preceded by a few frames of the previous window, so that its convolutions see no edge there.
 """
 
 from collections import defaultdict

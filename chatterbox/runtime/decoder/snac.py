@@ -36,8 +36,8 @@ SNAC = CodecSpec(
     cross_fade_ms=0,
 )
 """The decoder sees 4757 samples ahead: 2 frames and 661 samples. It sees 4757 samples back; with
-the 661 that the last window held back, less than 3 frames. Windows agree to rounding, so they are
-not cross-faded."""
+the 661 that the previous window held back, less than 3 frames. Windows agree to rounding, so they
+are not cross-faded."""
 
 STEPS_PER_COUNT = 8  # random numbers per count of the generator
 TABLE_ROW = 256  # steps
@@ -72,7 +72,6 @@ def crop_name(block: int, side: str) -> str:
 
 
 CROPS = frozenset(crop_name(block, side) for block in range(4) for side in ("start", "end"))
-"""Crop inputs of all blocks."""
 
 
 def noise_name(block: int) -> str:

@@ -2,7 +2,7 @@
 
 A sample depends on 4757 samples on either side. A window returns exactly the samples that are
 final, and each block of the decoder computes only the steps that these depend on. On a CPU, where
-rows gain nothing from sharing a call, a stream continues from the layers' state after its last
+rows gain nothing from sharing a call, a stream continues from the layers' state after its previous
 window (half a megabyte), and no step of any layer is computed twice. Noise is addressed by seed,
 block and position, so that samples do not depend on how windows are cut.
 """
@@ -32,7 +32,7 @@ from chatterbox.runtime.decoder.stream import StreamDecoder, stream_of
 
 
 def carry_in_name(layer: int) -> str:
-    """Return the input, [1, channels, steps], with a layer's state after the last call."""
+    """Return the input, [1, channels, steps], with a layer's state after the previous call."""
     return f"carry.{layer}.given"
 
 

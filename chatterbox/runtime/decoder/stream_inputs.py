@@ -223,7 +223,7 @@ class PhaseInputs:
     ) -> Feeds:
         """Return the inputs for rows that all begin a stream, or all continue one.
 
-        `carries`: the result of `carry` for each row's last window, None for a first window.
+        `carries`: the result of `carry` for each row's previous window, None for a first window.
         `anchor`, `mark`: samples from the beginning of the call (see `PhaseSum`).
         """
         feeds: Feeds = {}
