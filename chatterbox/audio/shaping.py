@@ -2,7 +2,8 @@
 for harmful levels, and a watermark."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
 
@@ -92,15 +93,11 @@ class Pace:
 
 def _push(graph: av.filter.Graph, frame: av.AudioFrame | None) -> F32:
     graph.push(frame)
-    return np.concatenate([np.zeros(0, np.float32), *_pull(graph)])
-
-
-def _pull(graph: av.filter.Graph) -> Iterator[F32]:
-    while True:
-        try:
-            yield graph.pull().to_ndarray()[0].astype(np.float32)
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return
+    pieces = [np.zeros(0, np.float32)]
+    with suppress(av.error.BlockingIOError, av.error.EOFError):
+        while True:
+            pieces.append(graph.pull().to_ndarray()[0].astype(np.float32))
+    return np.concatenate(pieces)
 
 
 def _tempo_graph(speed: float) -> av.filter.Graph:

@@ -36,11 +36,11 @@ from chatterbox.families.base import Family, Voice
 from chatterbox.families.load import load_model
 from chatterbox.families.model import LoadedModel, ModelInfo
 from chatterbox.hardening import make_private_directory
-from chatterbox.loading import Loading, listening
+from chatterbox.loading import Loading, listening, run_in_thread
 from chatterbox.runtime.sessions import fitted
 from chatterbox.text import CodeBlocks, Segment
 from chatterbox.voices.library import VoiceLibrary
-from chatterbox.voices.stores import COPIES, load_in_background, open_store
+from chatterbox.voices.stores import COPIES, load_store, open_store
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class TTSEngine:
         generating, vocoding = threads
         with suppress(OSError):  # the voice store reports it
             make_private_directory(self.config.data_dir, DATA_ENTRIES)
-        stored = load_in_background(self.voice_store)
+        stored = run_in_thread(partial(load_store, self.voice_store)).result
         if self.voice_store.shared:
             stored()  # raises before minutes of loading if the store cannot be reached
         watermark = load_watermark(self.config.apply_watermark)

@@ -13,7 +13,7 @@ from chatterbox.families.turbo import load as turbo
 from chatterbox.families.turbo.spec import FILES as TURBO_FILES
 from chatterbox.hub.download import Notify
 from chatterbox.hub.files import FamilyFiles, ModelFiles
-from chatterbox.hub.select import select
+from chatterbox.hub.select import Selector
 from chatterbox.runtime.ort_errors import is_out_of_memory
 from chatterbox.runtime.sessions import captures, session_settings
 
@@ -82,6 +82,7 @@ def find_model(config: TTSConfig, notify: Notify) -> ModelFiles:
 def _select(config: TTSConfig, notify: Notify) -> tuple[RegisteredFamily, LoadRequest]:
     settings = session_settings(config)
     families = {family.files.family: family for family in FAMILIES}
-    selection = select(config, settings.device, notify, [family.files for family in FAMILIES])
+    files = [family.files for family in FAMILIES]
+    selection = Selector(config, settings.device, notify, files).select()
     request = LoadRequest(config, settings, selection.name, selection.files, selection.fallback)
     return families[selection.family], request

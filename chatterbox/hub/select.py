@@ -28,16 +28,6 @@ class Selection:
     fallback: str | None = None  # why `auto` chose `mini`
 
 
-def select(
-    config: TTSConfig, device: str, notify: hub.Notify, families: Sequence[FamilyFiles]
-) -> Selection:
-    """Find the model and download missing files. `auto` and `mini` belong to `families[0]`.
-
-    Raises ModelError if the model is unavailable. Only `auto` falls back to `mini`.
-    """
-    return _Selector(config, device, notify, families).select()
-
-
 def precisions(config: TTSConfig, device: str, graph: Graph) -> tuple[Precision, ...]:
     """Return the precisions to try for a graph, best first: the graph's own setting, `model_dtype`,
     or the device's defaults. Raises ModelError if the graph's own setting is of unacceptable
@@ -54,13 +44,16 @@ def precisions(config: TTSConfig, device: str, graph: Graph) -> tuple[Precision,
 
 
 @dataclass(frozen=True, slots=True)
-class _Selector:
+class Selector:
+    """Finds the model and downloads missing files. Methods raise ModelError."""
+
     config: TTSConfig
     device: str
     notify: hub.Notify
-    families: Sequence[FamilyFiles]
+    families: Sequence[FamilyFiles]  # `auto` and `mini` belong to the first
 
     def select(self) -> Selection:
+        """Select the configured model. Only `auto` falls back to `mini`."""
         model = self.config.model
         if model in ("mini", "auto"):
             return self.embedded() if model == "mini" else self.automatic()

@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from chatterbox.errors import ConfigError, first_line
@@ -60,14 +59,6 @@ def _reason(failure: Exception) -> str:
     """Return the message of the system or library error that caused a storage error."""
     cause = failure.__cause__ or failure
     return getattr(cause, "strerror", None) or first_line(cause)
-
-
-def load_in_background(store: VoiceStore) -> Callable[[], StoreContents]:
-    """Run `load_store` in a thread. Returns a function that waits for the result."""
-    reader = ThreadPoolExecutor(1, "reading voices")
-    contents = reader.submit(load_store, store)
-    reader.shutdown(wait=False)
-    return contents.result
 
 
 def poll_in_background(refresh: Callable[[], object], stop: threading.Event) -> None:

@@ -17,7 +17,7 @@ from chatterbox.hub.files import FamilyFiles, Graph, Repository
 
 
 def selected(config, device, say, families=(FILES,)):
-    return select.select(config, device, say, families)
+    return select.Selector(config, device, say, families).select()
 
 
 @pytest.fixture(autouse=True)
