@@ -132,8 +132,7 @@ class KeyQuotas:
         """Raises KeyLimit if the amounts would exceed the current key's limits, and OriginForbidden
         for a page of another site.
 
-        A key that holds nothing is never refused: a text longer than the limit would otherwise
-        never be accepted.
+        A key that holds nothing may exceed its limit, so that a long text is accepted at all.
         """
         refuse_foreign_page()
         key = current_key.get()
@@ -151,7 +150,7 @@ class KeyQuotas:
 
     @asynccontextmanager
     async def reserve(self, **amounts: int) -> AsyncIterator[None]:
-        """Hold amounts, such as `requests=1`, for the current key. Raises as `check` does."""
+        """Count amounts, such as `requests=1`, against the current key. Raises as `check` does."""
         await self.check(**amounts)
         key = current_key.get()
         if key is None:

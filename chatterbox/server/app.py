@@ -33,7 +33,7 @@ READABLE = (
 
 
 class App(FastAPI):
-    """The FastAPI application, with the parts that the process needs."""
+    """The FastAPI application, with the objects that the server process needs."""
 
     metrics: Metrics
     limiter: ConnectionLimiter

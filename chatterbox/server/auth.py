@@ -128,7 +128,7 @@ class Keyring:
 
 
 def _hash(key: bytes) -> bytes:
-    """Plain SHA-256 is enough for random keys: there is no dictionary attack to slow down."""
+    """Plain SHA-256 is enough: no dictionary attack succeeds against random keys."""
     return hashlib.sha256(key).digest()
 
 

@@ -66,8 +66,7 @@ WaitState = tuple[Wait | None, object]
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Time limits for each kind of wait. The true limit is up to two sweeps longer: a head may take
-    10 s in all (FAULTS F51)."""
+    """Time limits of waits. Sweeps add up to 2 s: a head may take 10 s (FAULTS F51)."""
 
     head_s: float = 8.0
     body_s: float = 28.0

@@ -38,17 +38,17 @@ DISTRIBUTIONS = {
     "rtf": ("rtf", "Generation time over audio time of finished requests", RTF_BUCKETS),
     "queue_s": (
         "queue_time_seconds",
-        "Wait of a request for its place, also if it gave up; not if refused at once",
+        "Time that a request waited for a place or gave up waiting; none if refused at once",
         LATENCY_BUCKETS_S,
     ),
     "first_audio_s": (
         "first_audio_seconds",
-        "From a finished request's start in the engine to its first sound, without the queue",
+        "Time from a finished request's start in the engine to its first sound",
         LATENCY_BUCKETS_S,
     ),
     "time_to_first_audio_s": (
         "time_to_first_audio_seconds",
-        "From a request's arrival to its first sound, also if it failed later",
+        "Time from a request's arrival to its first sound, even if the request failed later",
         LATENCY_BUCKETS_S,
     ),
 }

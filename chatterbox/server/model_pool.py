@@ -55,12 +55,11 @@ current_model: ContextVar[Model | None] = ContextVar("current_model", default=No
 """The model that the current request or socket uses. None: the default model."""
 
 _leased_model: ContextVar[Model | None] = ContextVar("leased_model", default=None)
-"""The model that this task leases. A second lease of it must not wait for an unload, which itself
-waits for the first lease to end."""
+"""The model that this task leases. A nested lease must not wait for the first lease to end."""
 
 
 class ModelPool(ModelLoader):
-    """The models, chosen by name and leased for use. One per server."""
+    """The server's models. One per server."""
 
     @classmethod
     def of(cls, served: "TTSEngine | ModelPool", limits: ServerConfig) -> "ModelPool":

@@ -69,7 +69,7 @@ def decode_text(data: bytes | bytearray, charset: str) -> str:
 
 
 def parse_header(value: bytes) -> tuple[str, dict[bytes, bytes]]:
-    """Split a header such as `form-data; name="x"` into word and options. Raises InvalidBody."""
+    """Split a header such as `form-data; name="x"` into value and options. Raises InvalidBody."""
     kind = value.partition(b";")[0]
     at = len(kind)
     options: dict[bytes, bytes] = {}
@@ -215,8 +215,7 @@ class Upload:
             return file.read()
 
     def sha256(self) -> str:
-        """Return the SHA-256 in hex, computed without loading the whole file (FAULTS F100). Raises
-        as `read` does."""
+        """Return the hex SHA-256 without loading the whole file (FAULTS F100). Raises as `read`."""
         with self._content() as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -58,8 +58,7 @@ TINY_CHUNKS = "chatterbox.tiny_chunks"
 """Key in the scope: set once most of a chunked body is framing (`http11.py`)."""
 RESOURCE_POLICY = "Cross-Origin-Resource-Policy"
 SECURITY_HEADERS = {RESOURCE_POLICY: "same-origin", "X-Content-Type-Options": "nosniff"}
-"""Sent with every response, so that pages of other sites cannot embed the response and browsers do
-not guess another content type."""
+"""Sent with all responses: other sites' pages cannot embed them, browsers guess no other type."""
 MAX_HEAD_BYTES = 32 * 1024
 """Limit for the request line and the headers together; 431 above it. The HTTP parser's own limit
 applies only to incomplete heads, so a head that arrives in one piece passes it (FAULTS F53)."""
@@ -309,7 +308,7 @@ def add_error_handlers(app: FastAPI) -> None:
             if fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
                 fault = MethodNotAllowed(f"This route takes {headers.get('Allow')}.")
             else:
-                fault = RouteNotFound("There is no such route; GET / lists them.")
+                fault = RouteNotFound("There is no such route; GET / lists the routes.")
         assert isinstance(fault, ChatterboxError)
         return record_of(request.scope).respond(fault, headers)
 

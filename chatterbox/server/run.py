@@ -40,8 +40,7 @@ BACKLOG = 256
 GRACE_S = 2
 """Time for connections to close after the last response, before they are cut."""
 DEATH_NOTICE_S = 1.0
-"""Wait after an engine has died, so that open requests get their errors; the process must exit
-within 5 s."""
+"""Wait after an engine has died, so that open requests get errors. The process exits within 5 s."""
 CLOSE_S = 2.0
 """Time for the engine's threads to end; a device that hangs must not keep the process alive."""
 POLL_S = 0.05
@@ -49,8 +48,7 @@ LOCK_S = 0.001
 """Longest time that a computing thread keeps the interpreter's lock while the event loop waits for
 it. With Python's default of 0.005, one refusal in a hundred is late."""
 PING_S = 15.0
-"""Interval of WebSocket pings. A client that does not answer within it is disconnected (FAULTS F27:
-40 s)."""
+"""Interval of WebSocket pings, and time for a client to answer a ping (FAULTS F27: 40 s)."""
 
 Announce = Callable[[str], None]
 """Called with the server's URL once it is ready."""
@@ -223,7 +221,7 @@ class _Process:
 
     async def _drain(self) -> None:
         """Report not ready for `shutdown_delay_s`, then refuse new requests and wait up to
-        `drain_timeout_s` for running ones. A second signal ends either wait."""
+        `drain_timeout_s` for running requests. A second signal ends either wait."""
         self._notify(STOPPING)
         self._lifecycle.is_leaving = True
         await self._until(lambda: False, self._config.shutdown_delay_s)
@@ -271,8 +269,8 @@ class _Process:
 
 
 def _started_pool() -> ThreadPoolExecutor:
-    """Return asyncio's default pool with all threads started. It would otherwise start threads one
-    by one over hours, and memory would grow with them."""
+    """Return asyncio's default pool with all threads started: started on demand over hours, they
+    would let memory grow."""
     threads = min(32, (os.cpu_count() or 1) + 4)  # Python's default
     pool = ThreadPoolExecutor(threads, thread_name_prefix="blocking")
     barrier = threading.Barrier(threads)

@@ -55,8 +55,8 @@ VECTOR = {"embedding", "embeddings", "emb", "latent", "latents"}
 
 def names_recording(name: str) -> bool:
     """Return whether other servers use a parameter of this name for a recording to clone, such as
-    `ref_audio`, `audio_prompt_path`, `speakerEmbedding` or `input_audio`. If it were ignored, the
-    speech would be in another voice."""
+    `ref_audio`, `audio_prompt_path` or `input_audio`. Speech that ignored the parameter would be in
+    another voice."""
     words = {word.lower() for word in WORDS.findall(name)}
     if words & REFERENCE:
         return True

@@ -1,4 +1,4 @@
-"""WebSockets with limits: how many, their message size, idle time and slow clients.
+"""WebSockets, with limits on their number, message size, idle time and slow clients.
 
 A dialect passes its protocol to `SocketServer.serve`, which runs it on a `Socket`. The limits and
 close codes are documented in docs/reference/dialects.md.

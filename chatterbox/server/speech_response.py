@@ -1,7 +1,6 @@
-"""The HTTP response to a speech request: read, checked, synthesized, sent as a stream or whole.
+"""HTTP responses to speech requests, streamed or whole, and the routes `/tts` and `/tts/json`.
 
-Also the native routes, `POST /tts` and `POST /tts/json`. A dialect provides a function that turns
-its body into a `SpeechPlan`.
+A dialect provides a function that turns a request's body into a `SpeechPlan`.
 """
 
 import asyncio
@@ -43,8 +42,8 @@ UNKNOWN_TAGS = "X-Unknown-Tags"
 
 
 class Framing:
-    """Wraps the encoded audio for the wire. This base class sends the bare file; dialects subclass
-    it to send events or lines of JSON."""
+    """Wraps encoded audio for the wire. The base class sends the bare file; dialects' subclasses
+    send events or lines of JSON."""
 
     media_type: str | None = None
     """The response's Content-Type; None means that of the audio format."""
@@ -113,9 +112,9 @@ async def send_streamed(
 ) -> None:
     """Send the audio while it is made.
 
-    Nothing is sent before the first sound, so an error until then is raised and gets its status.
-    After an error later on, the last chunk is left out: the server then cuts the connection, and
-    the client sees a broken transfer rather than a short file.
+    Errors before the first sound are raised, as no status has been sent yet. After a later error,
+    the last chunk is left out: the server then cuts the connection, and the client sees a broken
+    transfer rather than a short file.
     """
     request, framing = plan.request, plan.framing
     is_started = False
@@ -206,7 +205,7 @@ TtsJsonReader = Callable[[Body], SpeechPlan | None]
 
 
 def speech_router(service: SpeechService, readers: Sequence[TtsJsonReader] = ()) -> APIRouter:
-    """Return the native routes. `readers` are for dialects whose clients also post to `/tts`."""
+    """Return the native routes. `readers` parse bodies of dialects that also post to `/tts`."""
     router = APIRouter(tags=["speech"])
     limits, schema = service.limits_with_recording, form_schema(SpeechFields, file=RECORDING_FIELD)
 

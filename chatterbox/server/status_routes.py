@@ -27,7 +27,7 @@ TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg":
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",  # no inline script or style, no eval, no other host
-        "media-src 'self' blob:",  # audio that the page itself holds
+        "media-src 'self' blob:",  # audio in the page's memory
         "object-src 'none'",
         "base-uri 'none'",
         "form-action 'self'",

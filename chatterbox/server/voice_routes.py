@@ -32,7 +32,7 @@ MAX_PAGE = 1000
 
 
 class PageFields(LenientFields):
-    """Query of `/voices`: a page of the list, or by default all of it."""
+    """Query of `/voices`: one page of the list; by default, the whole list."""
 
     after: Name | None = None
     limit: int | None = Field(None, ge=1, le=MAX_PAGE)
@@ -62,7 +62,6 @@ class DescriptionFields(CallFields):
 
 
 def voice_router(voices: VoiceService) -> APIRouter:
-    """Return the native voice routes."""
     router = APIRouter(tags=["voices"])
 
     @router.get("/voices", openapi_extra=query_schema(PageFields))

@@ -97,7 +97,7 @@ class VoiceService:
         return self.library.info(path.stem).voice_id
 
     async def list_all(self) -> list[VoiceInfo]:
-        """Return the built-in voices, then the registered ones from oldest to newest."""
+        """Return the built-in voices, then registered voices from oldest to newest."""
         self.admission.lifecycle.check_open()
         async with self._models.ensure_engine():
             if self.library.shared:  # another server, or model, may have registered voices
@@ -117,7 +117,6 @@ class VoiceService:
         return body
 
     async def list_response(self, kind: str, render: Render) -> Response:
-        """Return `list_json` as a response."""
         return Response(await self.list_json(kind, render), media_type="application/json")
 
     async def info(self, voice: str) -> VoiceInfo:
@@ -145,8 +144,8 @@ class VoiceService:
         return info
 
     async def run(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a call of the library in a thread: it may touch the disk, but not the model. The call
-        is repeated if it raises VoiceNotFound and another server may have registered the voice."""
+        """Run a library call, which may use the disk but not the model, in a thread. Repeat the
+        call if it raises VoiceNotFound and another server may have registered the voice."""
         return await self._models.voice_refresher.retry(
             lambda: asyncio.to_thread(call, *args, **kwargs)
         )

@@ -23,8 +23,7 @@ FRAMES_PER_S = 100.0
 BURST_FRAMES = 1000.0
 """Rate limit for message fragments, and for frames after the server's own close."""
 CONTROL_COST = 10.0
-"""Cost of a ping or pong in frames, which allows 10 a second and 100 at once. Clients send about
-one in 20 s."""
+"""Cost of a ping or pong in frames, which allows 10 a second. Clients send about 1 in 20 s."""
 
 
 class TokenBucket:

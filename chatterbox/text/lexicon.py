@@ -23,7 +23,6 @@ def word_set(words: str) -> frozenset[str]:
 
 
 def words_in(section: str) -> frozenset[str]:
-    """Return the words of a section."""
     return word_set(" ".join(_SECTIONS[section]))
 
 

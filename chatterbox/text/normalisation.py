@@ -115,7 +115,7 @@ def _by_sentences(rule: Rule, text: str, allowance: Allowance) -> str:
 
 
 def report(rule: Callable[..., object], fault: Exception) -> None:
-    """Log the fault of a rule once, without the exception's message, which may repeat the text."""
+    """Log each fault of a rule once, without the exception's message, which may quote the text."""
     line = traceback.extract_tb(fault.__traceback__)[-1].lineno
     _warn(f"{rule.__module__}.{rule.__name__}", type(fault).__name__, str(line))
 

@@ -85,8 +85,7 @@ _NOUN = re.compile(
     r"([a-z]{3,20}|[A-Z][A-Za-z]{1,19})\b(?!')"
 )
 _ENDS_CLAUSE = re.compile(r" (?:[a-z]+(?:ed|ly)|[A-Z][a-z]+)\b")
-"""Matches a word that is not a noun after a definite article: `the 5 MB used`, `the 20 kg Bob
-carried`."""
+"""Matches a word that is no noun of the measure: `the 5 MB used`, `the 20 kg Bob carried`."""
 _PART = re.compile(rf" (?:{any_in('materials')} )?{any_in('parts')}\b(?!')")
 _JOINED = re.compile(r"-(?:long|wide|tall|high|deep|thick|old|heavy)\b")
 _PRICED = re.compile(

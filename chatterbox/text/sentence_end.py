@@ -91,8 +91,7 @@ def _may_go_on(word: str, text: str, stop: Match) -> bool:
 
 
 def _after_abbreviation(word: str, before: str, following: Match, end: int) -> bool | None:
-    """Whether a sentence ends after an abbreviation, from the next word; None if more text is
-    needed. Follows the rules of `words`."""
+    """Decide on a stop after an abbreviation by the next word, as the rules of `words` do."""
     next_word = following["word"]
     if not word:
         return next_word == "" or not next_word[0].isalnum()
