@@ -302,7 +302,6 @@ def stored_values(tensor: onnx.TensorProto, folder: Path) -> Array:
 
 
 def drop_unused_initializers(graph: onnx.GraphProto) -> None:
-    """Drop initializers that no node or output uses."""
     used = {output.name for output in graph.output}
     used |= {name for node in graph.node for name in inputs_of(node)}
     initializers = [i for i in graph.initializer if i.name in used]

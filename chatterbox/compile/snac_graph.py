@@ -57,7 +57,7 @@ def carry_state(
     tensors.
 
     The last steps that each layer still needs are an output, and an input of the next call. For
-    each state, the result lists the tensor of `model` it is a part of and its steps at a stream's
+    each state, the result lists its source tensor in `model` and its number of steps at a stream's
     start. `kinds` are the element types and channels of these tensors; without them the graph
     cannot run.
     """

@@ -94,7 +94,7 @@ class GraphShape:
         return [present_name(i, kind) for i in range(self.layers) for kind in ("key", "value")]
 
     def cache_shape(self, slots: int, capacity: int) -> tuple[int, ...]:
-        """Return the shape of one layer's keys, which is that of its values."""
+        """Return the shape of one layer's keys, and of its values."""
         return slots, self.heads, capacity, self.head_dim
 
     @property

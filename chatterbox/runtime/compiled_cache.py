@@ -180,7 +180,7 @@ class CompiledCache:
 
 
 def _purpose(manifest: Json) -> Any:
-    """Return the key under which an entry replaces older entries; None if it is damaged."""
+    """Return the key under which an entry replaces older entries; None for a damaged manifest."""
     try:
         identity = manifest["identity"]
         return [manifest["made_from"], *(identity[k] for k in ("kind", "settings", "processor"))]

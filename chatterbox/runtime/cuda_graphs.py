@@ -204,7 +204,7 @@ class _Call:
 
 
 def _changed(values: Array) -> Array:
-    """Return other valid inputs: numbers 10 % smaller, and codes, places and steps one less."""
+    """Return other valid inputs: numbers 10 % smaller; codes, places and steps decremented."""
     if np.issubdtype(values.dtype, np.integer):
         return values - (values > 0)
     return (0.9 * values).astype(values.dtype)

@@ -73,7 +73,6 @@ def malloc(nbytes: int, device_id: int) -> int:
 
 
 def zero(address: int, nbytes: int, device_id: int) -> None:
-    """Fill device memory with zeros."""
     _call("cudaSetDevice", device_id)
     _call("cudaMemset", address, 0, nbytes)
     _call("cudaStreamSynchronize", _DEFAULT_STREAM)

@@ -1,4 +1,4 @@
-"""Finds the GPU, checks that onnxruntime can compute on it, and explains why it cannot."""
+"""Finds the GPU, checks that onnxruntime can compute on it, and explains failures."""
 
 import ctypes
 import os
@@ -54,7 +54,7 @@ class Gpu:
 
 @cache
 def usable_gpu(device_id: int) -> Gpu:
-    """Return the GPU of this number after a test run on it. Raises NoGpu."""
+    """Return GPU `device_id` after a test run on it. Raises NoGpu."""
     if CUDA not in ort.get_available_providers():
         raise NoGpu("this onnxruntime is built without CUDA", expected=True)
     gpu = _query_driver(device_id)

@@ -147,7 +147,6 @@ class SlottedLanguageModel:
 
     @property
     def prefix_bytes(self) -> int:
-        """Size of the prefixes in the cache."""
         return self._prefixes.nbytes
 
     def prefill(self, slot: int, prompt: PrefixedPrompt) -> F32:

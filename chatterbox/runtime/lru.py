@@ -78,7 +78,6 @@ class KeyedLocks:
 
     @contextmanager
     def holding(self, key: str) -> Iterator[None]:
-        """Hold the lock of `key` inside the block."""
         with self._guard:
             lock = self._locks.setdefault(key, Lock())
         with lock:

@@ -11,8 +11,6 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dense:
-    """A weight as plain numbers."""
-
     values: Array  # [K, N] float32 or float16
 
     @property

@@ -28,8 +28,8 @@ OTHER_RANDOM_OPS = ("Multinomial", "Bernoulli")
 
 
 def find_randoms(model: onnx.ModelProto) -> list[RandomOp]:
-    """Return every random tensor that reaches an output. Raises UnsupportedGraph if a
-    random operator is in a subgraph or in OTHER_RANDOM_OPS."""
+    """Return every random tensor that reaches an output. Raises UnsupportedGraph for random
+    operators in subgraphs and for OTHER_RANDOM_OPS."""
     found = []
     for node in ancestors(model.graph, [o.name for o in model.graph.output])[0]:
         if node.op_type in OTHER_RANDOM_OPS or _hidden(node):

@@ -130,9 +130,9 @@ class Trial:
 def stock_trial(
     source: Path, embed: Embedder, threads: int, columns: Sequence[tuple[int, int]] = ()
 ) -> Trial:
-    """Run the rows one by one on the stock graph, on the CPU. After
-    SINGLE_STEPS, all steps share one call: the stock graph returns the logits of every position,
-    and without int8 rounding each call of an 8-bit graph takes a second."""
+    """Run the rows one by one on the stock graph, on the CPU. After SINGLE_STEPS, steps share one
+    call: the stock graph returns the logits of every position, and without int8 rounding each call
+    of an 8-bit graph takes a second."""
     session = exact_session(source, threads)
     rng = np.random.default_rng(1)
     prompts = [

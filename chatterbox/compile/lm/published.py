@@ -242,7 +242,7 @@ def _addends(node: NodeProto) -> list[str]:
 
 
 def _split(graph: PublishedGraph, node: NodeProto) -> tuple[Array, str]:
-    """Return the constant (flattened) and the other input of a node with one of each."""
+    """Return the constant input of a node, flattened, and the name of its other input."""
     for own, other in (node.input, reversed(node.input)):
         value = graph.constant(own)
         if value is not None and value.ndim >= 1 and value.size > 1:
@@ -251,7 +251,7 @@ def _split(graph: PublishedGraph, node: NodeProto) -> tuple[Array, str]:
 
 
 def _epsilon(graph: PublishedGraph, name: str) -> float:
-    """Return the small constant that is added on the way to `name`."""
+    """Return the epsilon of a normalisation: a small constant added upstream of `name`."""
     for node in graph.upstream(name, graph.linears.keys()):
         for edge in node.input if node.op_type == "Add" else ():
             value = graph.constant(edge)

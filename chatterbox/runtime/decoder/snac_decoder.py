@@ -195,10 +195,10 @@ class SnacDecoder(StreamDecoder):
         carrying: CarryingGraph | None = None,
         replayed: bool = False,
     ) -> None:
-        """`session`: a graph that `compile/snac.py` wrote, or a published one, which draws noise of
-        its own. `max_rows`: most windows in one call. `sizes`: numbers of fresh frames that windows
-        have. `carrying`: decodes windows that continue from the previous one. `replayed`: pad calls
-        to a few numbers of rows.
+        """`session`: a graph that `compile/snac.py` wrote, or a published graph, which draws its
+        own noise. `max_rows`: most windows in one call. `sizes`: fresh frames of windows.
+        `carrying`: decodes windows that continue from the previous one. `replayed`: pad calls to a
+        few numbers of rows.
         """
         self._session, self._carrying = session, carrying
         self._compiled = any(i.name == snac.noise_name(0) for i in session.get_inputs())
