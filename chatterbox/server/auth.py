@@ -161,7 +161,7 @@ def is_public(scope: Scope) -> bool:
 
 
 def wants_page(accept: Iterable[str]) -> bool:
-    """Return whether `Accept` names HTML, as browsers' does; programs send `*/*` or nothing."""
+    """Return whether `Accept` names HTML. Browsers name HTML; programs send `*/*` or nothing."""
     return any("text/html" in value for value in accept)
 
 
@@ -265,7 +265,7 @@ class OriginGuard:
             refuse_foreign_page()
 
     def _is_our_name(self, host: str) -> bool:
-        """Addresses pass: DNS rebinding needs a name."""
+        """Whether `host` is accepted. Addresses always are: DNS rebinding needs a name."""
         if self._allows_any_name or host in self._names or f".{host}".endswith(".localhost"):
             return True
         try:

@@ -74,7 +74,7 @@ class BodyLimits:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The contents of a request's body."""
+    """The fields and file of a request's body."""
 
     fields: dict[str, Any]
     typed: bool = False  # values have JSON's types, rather than all being strings
@@ -138,7 +138,7 @@ async def until_disconnect(receive: Receive, work: Awaitable[T]) -> T:
 
 
 async def until_first(*work: Awaitable[Any]) -> None:
-    """Run all until the first returns or raises. The others are cancelled and awaited."""
+    """Run awaitables until the first returns or raises. The others are cancelled and awaited."""
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -26,7 +26,7 @@ from chatterbox.server.voice_service import VoiceService
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the server provides to dialects. One per server."""
+    """Objects that the server provides to dialects. One per server."""
 
     models: ModelPool
     config: ServerConfig

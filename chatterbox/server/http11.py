@@ -53,7 +53,7 @@ to parse (h11 0.16), whether it holds one byte or thousands (FAULTS F55)."""
 
 
 class Wait(Enum):
-    """What a connection waits for. The value names its time limit in `Timeouts`."""
+    """Events that a connection waits for. The values name their time limits in `Timeouts`."""
 
     HEAD = "head_s"  # a request, or the rest of its head
     BODY = "body_s"  # the rest of a body after its request has been answered
@@ -61,7 +61,7 @@ class Wait(Enum):
 
 
 WaitState = tuple[Wait | None, object]
-"""What a connection waits for (None: nothing with a limit), and a token for the request."""
+"""The awaited event (None: no event with a time limit), and a token for the current request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -305,5 +305,5 @@ def freeze_objects() -> None:
 
 
 async def run_shielded(work: Callable[[], T]) -> T:
-    """Run `work` in a thread and return its result. Cancelling the caller does not stop it."""
+    """Run `work` in a thread and return its result. Cancelling the caller does not stop `work`."""
     return await asyncio.shield(asyncio.wrap_future(run_in_thread(work)))

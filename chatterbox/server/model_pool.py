@@ -96,8 +96,8 @@ class ModelPool(ModelLoader):
                 yield
 
     def use_cloning_model(self) -> AbstractContextManager[None]:
-        """Use a model that clones voices within the context: the current one if it does, else the
-        first that does or that was never loaded."""
+        """Use a cloning model within the context: the first, starting with the current model, that
+        can clone voices or was never loaded."""
         models = (
             model
             for model in (self.current, *self.models)
@@ -222,7 +222,7 @@ class ModelPool(ModelLoader):
         return VoiceRefresher(self)
 
     def stats(self) -> EngineStats:
-        """The sum over all models."""
+        """The sum of all models' statistics."""
         return total(model.engine.stats() for model in self.models if model.engine)
 
 

@@ -53,7 +53,7 @@ IN_MEMORY_BYTES = 64 * 1024
 
 
 def codec_name(label: bytes) -> str:
-    """Return Python's codec for UTF-8, ASCII or Latin-1. Raises UnsupportedMediaType for others."""
+    """Return Python's name of UTF-8, ASCII or Latin-1. Raises UnsupportedMediaType for others."""
     word = label.decode("latin-1").lower().replace("-", "").replace("_", "")
     if word not in _CHARSETS:
         raise UnsupportedMediaType("This charset is not supported; send text as UTF-8.")
@@ -220,7 +220,7 @@ class Upload:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     async def close(self) -> None:
-        """Delete the file, and release its bytes and its place. May be called again."""
+        """Delete the file, and release its bytes and its place. Repeated calls do nothing."""
         await self._resources.aclose()
 
     @contextmanager

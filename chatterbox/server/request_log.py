@@ -110,7 +110,7 @@ def error_response(
 
 @dataclass(slots=True)
 class AccessRecord:
-    """Facts about one request, or one utterance on a socket: set while it is served, then logged
+    """Facts about a request, or an utterance on a socket, collected while it is served, then logged
     and counted. Times are `time.monotonic`, or None until the event has happened."""
 
     id: str
@@ -173,7 +173,7 @@ OnRequestEnd = Callable[[AccessRecord], None]
 
 
 def request_id(offered: str | None) -> str:
-    """Return the client's id if it is a plain word, else a random one.
+    """Return the client's id if it is a plain word, else a random id.
 
     The random id does not come from the system's generator: that call releases the interpreter's
     lock, and the event loop would wait for all computing threads to get the lock back.

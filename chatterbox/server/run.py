@@ -102,8 +102,8 @@ def serve(
 
 
 def is_worth_logging(entry: logging.LogRecord) -> bool:
-    """Filter uvicorn's messages. Responses cut off on purpose and refused requests have their own
-    log lines; messages about WebSockets would repeat the whole URL, with any keys in it."""
+    """Return whether a message of uvicorn is logged. Cut-off responses and refused requests have
+    their own log lines; messages about WebSockets would repeat the URL, with any keys in it."""
     is_cancelled = entry.exc_info is not None and entry.exc_info[0] is asyncio.CancelledError
     parts = ("without completing", "WebSocket %s", "Invalid HTTP request", "Unsupported upgrade")
     return not (is_cancelled or any(part in str(entry.msg) for part in parts))
@@ -129,7 +129,7 @@ def http_config(app: ASGIApp, limiter: ConnectionLimiter) -> uvicorn.Config:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers: here a signal first drains the server."""
+    """uvicorn's server without its signal handlers: `_Process` drains the server on a signal."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -137,7 +137,7 @@ class Server(uvicorn.Server):
 
 
 class _Process:
-    """The server's life from startup to the exit code."""
+    """Runs the server from startup to the exit code."""
 
     def __init__(
         self,

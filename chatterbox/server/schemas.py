@@ -190,7 +190,7 @@ class SpeechFields(Sampling, CallFields):
 
 
 def file_route(*media_types: str) -> dict[str, Any]:
-    """Arguments for a route that responds with a file."""
+    """Return the arguments of a route that responds with a file."""
     content: dict[str, Any] = {media_type: {} for media_type in media_types}
     return {
         "response_class": Response,
@@ -208,7 +208,7 @@ def random_seed() -> int:
 
 def parse_fields(kind: type[M], body: Body) -> M:
     """Validate a native call's body. JSON values must have the right type; a form's strings are
-    converted, and empty ones count as absent. Raises UnknownField, InvalidText and InvalidValue."""
+    converted, and empty strings count as absent. Raises UnknownField, InvalidText, InvalidValue."""
     values = body.fields
     if not body.typed:
         values = {name: value for name, value in values.items() if value != "" or name == "text"}
@@ -251,8 +251,8 @@ def parse_lenient_fields(kind: type[L], body: Body) -> tuple[L, tuple[str, ...]]
 
 
 def _validate(kind: type[M], values: dict[str, Any], *, strict: bool = False) -> M:
-    """Raise the first of pydantic's errors as one of ours. Its message repeats nothing of the input
-    but an unknown field's name, shortened and escaped."""
+    """Validate fields, and raise pydantic's first error as UnknownField, InvalidText or
+    InvalidValue. Messages quote no input except an unknown field's name, shortened and escaped."""
     try:
         return kind.model_validate(values, strict=strict)
     except ValidationError as fault:

@@ -95,7 +95,7 @@ class Socket:
 
     async def send(self, data: str | bytes) -> None:
         """Send one frame. Raises SlowClient if the client reads nothing for STALL_S, and Cancelled
-        if it has left."""
+        if the client has left."""
         websocket = self._websocket
         try:
             async with asyncio.timeout(STALL_S):
@@ -110,7 +110,7 @@ class Socket:
             raise SlowClient("The client stopped reading.") from None
 
     async def close(self, code: int, reason: str = "") -> None:
-        """Close the socket, if the client has not done so."""
+        """Close the socket, unless the client has closed it."""
         with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
             async with asyncio.timeout(STALL_S):
                 await self._websocket.close(code, reason)

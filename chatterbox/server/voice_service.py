@@ -125,8 +125,8 @@ class VoiceService:
             return await self.run(self.library.info, voice)
 
     async def register(self, upload: Upload, name: str | None) -> tuple[VoiceInfo, bool]:
-        """Register a recording as a voice, and warm the engine up for it. Returns the voice, and
-        whether it is new."""
+        """Register a recording as a voice, and warm the engine up for that voice. Returns the
+        voice, and whether it is new."""
 
         def register(engine: TTSEngine) -> tuple[VoiceInfo, bool]:
             voices = engine.voices

@@ -59,7 +59,7 @@ class Allowance:
         self._until_s = time.thread_time() + LEAST_TEXT_S + CHAR_S * chars
 
     def check(self) -> None:
-        """Raises TextTooLong when the time is used up."""
+        """Raises TextTooLong if the time is used up."""
         if time.thread_time() > self._until_s:
             raise TextTooLong(
                 "The text takes too long to read. Send it in smaller parts.", param="text"
