@@ -1,4 +1,4 @@
-"""Tensors at fixed addresses, in the memory of the host or of a GPU, for sessions to work on."""
+"""Tensors at fixed addresses in host or GPU memory, which sessions read and write."""
 
 import math
 import weakref
@@ -46,8 +46,8 @@ class HostBuffer(TensorView):
 class CudaBuffer(TensorView):
     """A zeroed tensor on a GPU.
 
-    Without a session it is allocated by `cudaMalloc`. With a session it comes from that session's
-    allocator, which applies the provider's memory limit.
+    Without a session, `cudaMalloc` allocates the tensor. With a session, its allocator, which
+    applies the provider's memory limit, does.
     """
 
     def __init__(

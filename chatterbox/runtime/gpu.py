@@ -32,8 +32,8 @@ of onnxruntime."""
 
 
 class NoGpu(Exception):
-    """CUDA cannot be used; the message is one line with the remedy. `expected`: the machine
-    has no GPU, which is not a fault."""
+    """CUDA cannot be used; the message is one line with the remedy. `expected`: nothing is
+    wrong, as on a machine without a GPU."""
 
     def __init__(self, reason: str, *, expected: bool = False) -> None:
         super().__init__(reason)

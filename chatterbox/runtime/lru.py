@@ -57,7 +57,7 @@ class ByteLru(Generic[Entry]):
                 self._remove(next(iter(self._entries)))
 
     def drop(self, key: str) -> None:
-        """Remove an entry, if it is there."""
+        """Remove an entry if present."""
         with self._lock:
             self._remove(key)
 

@@ -1,5 +1,5 @@
-"""Names and value types of the decoder's graphs, and the sizes of tensors as linear functions of
-the number of codes.
+"""Names and types in the decoder's graphs, and tensor sizes as linear functions of the number of
+codes.
 
 The published graph names its inputs and its output [card]. Its random tensors and its sums over
 time become inputs and outputs of the compiled graphs, under the names defined here.
