@@ -78,7 +78,7 @@ class LoginThrottle:
         since, failures = self._counts.pop(name, (now, 0))
         if now - since >= WINDOW_S:
             since, failures = now, 0
-        self._counts[name] = since, failures  # the dict's order is that of the last use
+        self._counts[name] = since, failures  # keeps the dict in order of last use
         if len(self._counts) > MAX_COUNTED:
             del self._counts[next(iter(self._counts))]
         return since, failures
@@ -256,7 +256,7 @@ class OriginGuard:
             await self._app(scope, receive, send_with_policy)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        host = headers.get("host")  # only HTTP/1.0 may omit it, which no browser sends
+        host = headers.get("host")  # browsers always send it; HTTP/1.0 may omit it
         if host is not None and not self._is_our_name(host_of(host)):
             raise HostForbidden(
                 "This server does not have that name; add it to the setting 'allowed_hosts'."

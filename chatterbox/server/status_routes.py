@@ -182,7 +182,7 @@ def health_body(models: ModelPool, lifecycle: Lifecycle) -> dict[str, Any]:
     }
     if len(models.models) > 1:
         body["models"] = [model.as_json() for model in models.models]
-    # Facts about the model stay known after a fault.
+    # Report facts about the model even after a fault.
     if engine and engine.state in ("ready", "dead", "unloaded"):
         info, data_dir = engine.info, engine.config.data_dir
         body |= {

@@ -111,7 +111,7 @@ class VoiceService:
         voices = await self.list_all()
         async with self._encoding:
             cached_voices, body = self._lists.get(kind, (None, b""))
-            if cached_voices != voices:  # quick: equal lists hold the same objects
+            if cached_voices != voices:  # fast: equal lists hold the same objects
                 body = await asyncio.to_thread(lambda: to_json(render(voices)))
                 self._lists[kind] = voices, body
         return body

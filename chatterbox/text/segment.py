@@ -119,7 +119,7 @@ _WORD = re.compile(rf"(?:{TAG.pattern}|[^\s—])+")
 _CUTS = tuple(
     re.compile(pattern)
     for pattern in (
-        r" (?<=[.!?] )",  # behind a stop, before a small letter
+        r" (?<=[.!?] )",  # after a stop, before a small letter
         r" (?:(?<=; )|— )",
         r" (?<=[,:] )",
         r" (?=(?:and|or|but|nor|yet|so|because|although|though|while|when|where|which|who|that|if"

@@ -53,7 +53,7 @@ def ends_sentence(text: str, stop: Match) -> bool | None:
     if following["word"][:1].islower():
         return False
     mark = _LINE_MARK.match(text, following.end("gap"))
-    if mark:  # at the start of the next text, it would be read as a mark of the line
+    if mark:  # at the start of the next text, it would be read as a line mark
         return None if mark.end() == len(text) else False
     if not _may_go_on(word, text, stop):
         return True
