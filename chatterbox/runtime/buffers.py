@@ -46,8 +46,8 @@ class HostBuffer(TensorView):
 class CudaBuffer(TensorView):
     """A zeroed tensor on a GPU.
 
-    Without a session, `cudaMalloc` allocates the tensor. With a session, its allocator, which
-    applies the provider's memory limit, does.
+    Without a session, `cudaMalloc` allocates the tensor. With a session, the session's
+    allocator does, within the provider's memory limit.
     """
 
     def __init__(
