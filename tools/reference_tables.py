@@ -119,7 +119,7 @@ def socket(said: dict[str, Any]) -> str:
     """Return the section of one WebSocket: the messages of both sides and an example."""
     parts = [f"## `{said['path']}`", f"{said['description']} {said['encoding']}."]
     if said["query"]["properties"]:
-        parts.append(f"In the address: {fields(said['query'])}.")
+        parts.append(f"Query parameters: {fields(said['query'])}.")
     for side in ("client", "server"):
         rows = [
             [f"`{row['name']}`", row["description"], fields(row["schema"])] for row in said[side]

@@ -123,7 +123,7 @@ def _socket(conversation: Conversation) -> dict[str, Any]:
         "client": messages("client", reads),
         "server": messages("server", conversation.get("fields", {})),
         "example": [
-            {"from": side, "message": text if text == "(sound)" else loads(text)}
+            {"from": side, "message": text if text == "(audio)" else loads(text)}
             for side, text in example
         ],
     }
