@@ -66,8 +66,8 @@ class Family:
     codec: CodecSpec
     tokens: TokenSpec
     tags: frozenset[str]
-    """Sounds that a text may contain, without brackets. Users write `[laugh]` or `<laugh>`;
-    `Prompts.prompt` always gets `[laugh]`, and writes what its model was trained with."""
+    """Names of non-speech sounds that a text may contain. Users write `[laugh]` or `<laugh>`;
+    `Prompts.prompt` always gets `[laugh]` and translates it to the form in the training data."""
     languages: tuple[str, ...]  # ISO 639-1
     title: str = ""  # name shown to users
     sampling: Mapping[str, float] = field(default_factory=dict)

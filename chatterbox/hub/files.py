@@ -83,7 +83,6 @@ class ModelFiles:
     """Directories of graphs outside `directory`, such as a codec's that is published separately."""
 
     def graph(self, graph: str) -> Path:
-        """Return the path of a graph."""
         directory = self.elsewhere.get(graph, self.directory)
         return directory / graph_file(graph, self.precisions[graph])
 
@@ -95,7 +94,6 @@ class ModelFiles:
 
     @property
     def tokenizer(self) -> Path:
-        """Path of the tokenizer."""
         return self.directory / TOKENIZER_FILE
 
     def config(self) -> dict[str, Any]:

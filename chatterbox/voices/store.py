@@ -156,7 +156,6 @@ class LocalCopies:
         return None
 
     def put(self, sha: str, data: bytes) -> None:
-        """Store a copy."""
         temporary = self._directory / f"{uuid.uuid4().hex}.tmp"
         with suppress(OSError):
             temporary.write_bytes(data)
