@@ -100,7 +100,7 @@ class CapturedSession:
             return f"no CUDA graphs: {self._failure}"
         replayed = sum(call is not None for call in self._calls.values())
         refused = len(self._calls) - replayed
-        differing = f", {refused} not, since they came out otherwise" if refused else ""
+        differing = f", {refused} not, because their results differed" if refused else ""
         return f"{replayed} shapes replayed{differing}"
 
     @contextmanager

@@ -178,7 +178,7 @@ def test_a_data_directory_that_cannot_be_written_costs_the_cache_alone(
     blocked = tmp_path / "a file"
     blocked.write_text("")
     np.testing.assert_array_equal(samples(opened(path, blocked)), expected)
-    assert "each start compiles it again" in caplog.text
+    assert "each start compiles them again" in caplog.text
     assert len(compilations) == 1
 
 

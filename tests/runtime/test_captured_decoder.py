@@ -268,7 +268,7 @@ def test_a_replay_that_a_later_shape_broke_is_not_used(folder, monkeypatch, plai
 
     monkeypatch.setattr(load, "Memory", lambda device, number: Memory("cpu"))
     opened = loaded(folder, monkeypatch, forgetting)
-    assert opened.note.count(": 3 shapes replayed, 7 not, since they came out otherwise") == 2
+    assert opened.note.count(": 3 shapes replayed, 7 not, because their results differed") == 2
     sound, _ = stream(opened.decoder, some_codes(40), WINDOWS)
     assert np.isfinite(sound).all()
 

@@ -67,7 +67,7 @@ def compile_decoder(
     try:
         facts = introspect(model, open_graph, on_gpu=settings.on_gpu)
     except UnsupportedGraph as reason:
-        note = f"the decoder's draws stay its own: {reason}"
+        note = f"the decoder keeps its own random draws: {reason}"
         return Compilation(CompiledDecoder("as published", note))
     try:
         return _compile_split(facts, path.parent, open_graph, settings, progress)
