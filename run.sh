@@ -158,7 +158,7 @@ setup() {
 }
 
 run_tests() {
-    local python marks=(-m "not slow and not soak and not cluster" -n 2 --dist worksteal) # in two processes
+    local python marks=(-m "not slow and not soak and not cluster" -n 3 --dist worksteal) # three processes: tests also wait
     cd "$root"
     install requirements-dev.txt
     python=$(venv_python)
