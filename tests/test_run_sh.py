@@ -212,7 +212,7 @@ def test_what_test_runs(machine):
         "-m ruff format --check .",
         "-m ruff check .",
         "-m mypy",
-        "-m pytest -m not slow and not soak and not cluster -n 2 --dist worksteal tests/text",
+        "-m pytest -m not slow and not soak and not cluster -n 3 --dist worksteal tests/text",
     ]
     machine.run("test", "--all")
     assert machine.calls()[-1] == "-m pytest -m not soak and not cluster"

@@ -49,12 +49,17 @@ class SplittingBatch(Generic[Row, Result]):
             try:
                 done.append((part, call(part)))
             except Exception as fault:  # noqa: BLE001 - `_split` raises other faults
-                for rest in self._split(part, fault):
+                retries = deque(self._split(part, fault))
+                while retries:
+                    rest = retries.popleft()
                     try:
                         done.append((rest, call(rest)))
                     except Exception as again:  # noqa: BLE001 - `_error` raises other faults
                         error = self._error(again)
-                        failed += [(row, error) for row in rest]
+                        if len(rest) == 1 or isinstance(error, OutOfMemory):
+                            failed += [(row, error) for row in rest]
+                        else:  # half a batch, with a faulty row
+                            retries.extendleft([row] for row in reversed(rest))
                 continue
             self._good_calls += 1
             if self._max_rows and self._good_calls >= GROW_BACK_AFTER:
@@ -76,14 +81,14 @@ class SplittingBatch(Generic[Row, Result]):
         return [[row] for row in rows]
 
     def _error(self, fault: Exception) -> ChatterboxError:
-        """The error of rows that failed again. Raises faults that are not a row's."""
+        """The error of a row, or of half a batch, that failed again. Raises other faults."""
         if is_out_of_memory(fault):
             return OutOfMemory(
                 "The device has no memory left for this request.", retry_after_s=RETRY_MEMORY_S
             )
         if not self._is_row_error(fault):
             raise fault
-        log.error("a row failed", exc_info=fault)
+        log.error("a call failed again", exc_info=fault)
         return GenerationFailed("The model failed on this text.")
 
 

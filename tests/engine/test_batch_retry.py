@@ -67,6 +67,13 @@ def test_what_still_has_no_memory_fails_and_nothing_else():
     assert error.retry_after_s
 
 
+def test_a_bad_row_fails_alone_where_memory_is_short_too():
+    for bad in (1, 2, 3, 4, 5):
+        portions, device = SplittingBatch(is_request_error), Device(3, bad=(bad,))
+        expected = [GenerationFailed if row == bad else 10 * row for row in (1, 2, 3, 4, 5)]
+        assert kinds(portions, [1, 2, 3, 4, 5], device) == expected
+
+
 def test_memory_may_come_back():
     portions, device = SplittingBatch(is_request_error), Device(2)
     ran(portions, [1, 2, 3, 4], device)

@@ -2,11 +2,13 @@
 
 import asyncio
 import encodings.aliases
+import gc
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import numpy as np
 import psutil
+import pytest
 from faults.harness import GOLDEN, KEY, SECRET, Rig, running
 from harness import error_of
 from voices.clips import babble, encoded
@@ -38,6 +40,16 @@ def is_read(label: str) -> bool:
     return label.lower().replace("-", "").replace("_", "") in READ
 
 
+@pytest.fixture
+def without_gc():
+    """No garbage collection: after thousands of tests one takes longer than the calls measured."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("without_gc")
 async def test_f96_only_utf8_and_latin1_are_decoded(rig):
     text = b"A %s." % SECRET.encode()
     multipart = "multipart/form-data; boundary=x"
@@ -108,6 +120,7 @@ async def test_f96_encoded_parts_are_refused(rig):
             assert answer.status_code == (200 if right else 415), encoding
 
 
+@pytest.mark.usefixtures("without_gc")
 async def test_f96_costly_bodies_do_not_block_the_event_loop(rig):
     """Near-boundaries, long header options and deep JSON are costly to parse."""
     near = b"\r\n--" * 30_000
