@@ -159,7 +159,7 @@ class FairScheduler:
     """The segments in work and the two accounts, shared by both loops. Thread-safe."""
 
     def __init__(self, *, shared: bool) -> None:
-        """`shared`: both loops use the same cores. Otherwise nobody ever waits."""
+        """`shared`: both loops use the same cores. Otherwise no sequence ever waits."""
         self.newcomers: Callable[[], list[Sequence]] = list
         """Returns segments submitted but not yet received. Any thread may call."""
         self._shared = shared

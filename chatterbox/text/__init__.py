@@ -1,4 +1,4 @@
-"""What will be spoken: normalise, tags, split, tokenise. Pure, linear time."""
+"""Turns written text into speakable words and splits it into segments. Pure, linear in time."""
 
 from chatterbox.text.markup import CodeBlocks, Tags
 from chatterbox.text.normalisation import normalise

@@ -99,7 +99,7 @@ def mixed_number(whole: str, top: int, bottom: int) -> str:
 
 
 POWERS = {"2": "square ", "3": "cubic ", "s": "square ", "c": "cubic "}
-"""What is said before a unit for its power, or for the first letter of `sq` and `cu`."""
+"""Words before a unit: for its power, or for the first letter of `sq` and `cu`."""
 
 
 def per_unit(sign: str, power: str | None = None) -> str:
